@@ -10,7 +10,15 @@
 // Undo works from the JSON alone, in another process, after a reboot; it is
 // idempotent, touches only what Apply put there, and takes a half-applied
 // or never-applied fault like any other.
+//
+// A new kind is one file here and one row in Kinds.
 package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
 
 // A Target is one generation of one container. Undo for one generation never
 // touches its successor.
@@ -23,4 +31,93 @@ type Target struct {
 	StartedAt string `json:"started_at"`        // as the engine says it
 	PID       int    `json:"pid,omitempty"`     // of its init process on the engine's host; 0: not running
 	Allowed   bool   `json:"allowed"`           // carries chaos.allow=true, or --allow names it
+}
+
+// A Fault is one harm to one target. It is used by one goroutine at a time and
+// marshals to JSON with all that Undo needs.
+type Fault interface {
+	// Params is the kind's own parameters, a pointer to decode them into.
+	Params() Params
+	// Prepare looks at the target, refuses with ErrRefused, and keeps what Undo
+	// will need. It touches nothing.
+	Prepare(context.Context, World, Target) error
+	// Apply harms, and returns once the harm is seen in place. When ctx ends it
+	// stops waiting for what it started only where that can no longer land
+	// after an Undo; it ends by itself within its engine calls' timeouts.
+	Apply(context.Context, World) error
+	// Undo makes one attempt to take the harm back; ctx carries the deadline.
+	// The note says why there was nothing to do, if so.
+	Undo(context.Context, World, Past) (note string, err error)
+	// Describe says in words what Prepare has found that it would do.
+	Describe() Words
+	// Mend is the shell command with which a human takes the harm back.
+	Mend() string
+}
+
+// Params are the parameters of one kind.
+type Params interface {
+	// Validate refuses what can never be right, and brings spellings to one form.
+	Validate() error
+}
+
+// Words is a fault in words.
+type Words struct {
+	Harm   string // "kill -9 catalog (3f2a…) through the engine, which leaves it down"
+	Remedy string // "start catalog and wait until it is healthy"
+	Held   string // HeldByEngine or HeldByKernel
+}
+
+// Who holds a fault.
+const (
+	HeldByEngine = "engine" // stays until it is undone
+	HeldByKernel = "kernel" // gone with the agent
+)
+
+// Past is what is known of a fault's history when it is undone.
+type Past struct {
+	// Settled: Apply is known to have ended well, or never to have begun. Else
+	// what it asked of the engine may yet land.
+	Settled bool
+	// Again: an undo had begun before, so that a later generation of the target
+	// may be the undo's own doing.
+	Again bool
+}
+
+// World is what a fault may touch.
+type World struct {
+	Engine Engine
+	// Turn waits until the engine has room for a heavy call, such as a start;
+	// the deadline of an undo begins when it returns. Nil: at once.
+	Turn func(context.Context) (release func(), err error)
+}
+
+func (w World) turn(ctx context.Context) (func(), error) {
+	if w.Turn == nil {
+		return func() {}, nil
+	}
+	return w.Turn(ctx)
+}
+
+// Engine is the part of the Docker client that faults use. Each of its parts
+// is declared where it is used.
+type Engine interface {
+	inspector
+	killer
+	stopper
+	pauser
+	restarter
+	starter
+	neighbours
+}
+
+// ErrRefused is in the chain of every error with which Prepare refuses.
+var ErrRefused = errors.New("refused")
+
+type refusal string
+
+func (r refusal) Error() string        { return string(r) }
+func (r refusal) Is(target error) bool { return target == ErrRefused }
+
+func refuse(format string, args ...any) error {
+	return refusal(fmt.Sprintf(format, args...))
 }

@@ -148,13 +148,14 @@ type Abort struct {
 
 // Step is one thing the rehearsal saw method() do.
 type Step struct {
-	Op       string          `json:"op"`                 // "fault", "observe", "http", "rollback", "undo", "pick"
-	Pos      Pos             `json:"pos"`                // where
-	Fault    *Fault          `json:"fault,omitempty"`    // for "fault"
-	Duration time.Duration   `json:"duration,omitempty"` // for "observe"
-	Detail   string          `json:"detail,omitempty"`   // for people
-	Branches bool            `json:"branches,omitempty"` // the path up to here depended on a probe
-	Args     json.RawMessage `json:"args,omitempty"`     // for "rollback"
+	Op       string          `json:"op"`                  // "fault", "observe", "http", "rollback", "undo", "pick"
+	Pos      Pos             `json:"pos"`                 // where
+	Fault    *Fault          `json:"fault,omitempty"`     // for "fault"
+	Duration time.Duration   `json:"duration,omitempty"`  // for "observe"
+	Detail   string          `json:"detail,omitempty"`    // for people
+	Branches bool            `json:"branches,omitempty"`  // that this is done at all depends on a probe
+	BranchAt Pos             `json:"branch_at,omitempty"` // the condition that it depends on
+	Args     json.RawMessage `json:"args,omitempty"`      // for "rollback"
 }
 
 // Fault is a fault as a script asks for it: targets are still expressions.

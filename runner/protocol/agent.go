@@ -37,6 +37,7 @@ type Hello struct {
 	Project   string        `json:"project,omitempty"`   // Compose project; empty: any
 	Allow     []string      `json:"allow,omitempty"`     // target expressions the operator allowed
 	Heartbeat time.Duration `json:"heartbeat,omitempty"` // silence that ends the epoch; 0: 3 s
+	Undo      time.Duration `json:"undo,omitempty"`      // how long one undo may take once the engine takes its call; 0: 30 s
 	Header    RunHeader     `json:"header"`
 }
 
@@ -73,6 +74,7 @@ type Abandoned struct {
 	Results   []UndoResult      `json:"results"`
 	Rollbacks []json.RawMessage `json:"rollbacks,omitempty"` // Rollback records not yet run
 	Damaged   string            `json:"damaged,omitempty"`   // what was unreadable in its ledger
+	Again     bool              `json:"again,omitempty"`     // an earlier start was told of it already
 }
 
 // Beat is the watcher's sign of life, sent after each evaluation.
@@ -147,6 +149,7 @@ type UndoResult struct {
 	Attempts int          `json:"attempts"`
 	Error    string       `json:"error,omitempty"` // set: the fault is stuck
 	Mend     string       `json:"mend,omitempty"`  // the command that mends it by hand
+	Note     string       `json:"note,omitempty"`  // why there was nothing to take back, if so
 }
 
 // Epoch says where the agent's one epoch is: "open", "undoing" or "closed".
@@ -205,5 +208,6 @@ type Rollback struct {
 // Rolled says that a script rollback has run, however it ended.
 type Rolled struct {
 	ID    string `json:"id"`
+	Run   string `json:"run,omitempty"` // of an Abandoned run; empty: this one
 	Error string `json:"error,omitempty"`
 }

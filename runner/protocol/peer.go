@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Version is what both ends must speak.
@@ -93,6 +95,8 @@ type Peer struct {
 	out    chan []byte
 	done   chan struct{} // closed when Run returns
 	flight chan struct{}
+
+	unsent atomic.Int64 // lines queued and not yet written
 
 	mu      sync.Mutex
 	next    uint64
@@ -223,9 +227,19 @@ func (p *Peer) post(f frame) {
 	if err != nil {
 		line, _ = encode(frame{V: Version, ID: f.ID, Error: Errorf(CodeFailed, "%v", err)})
 	}
+	p.unsent.Add(1)
 	select {
 	case p.out <- line:
 	default:
+		p.unsent.Add(-1)
+	}
+}
+
+// Flush waits until what was posted is written, but not longer than d: for the
+// last words of a process.
+func (p *Peer) Flush(d time.Duration) {
+	for until := time.Now().Add(d); p.unsent.Load() > 0 && time.Now().Before(until); {
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
@@ -255,11 +269,14 @@ func (p *Peer) Call(ctx context.Context, call string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("protocol: %s: %w", call, err)
 	}
+	p.unsent.Add(1)
 	select {
 	case p.out <- line:
 	case <-p.done:
+		p.unsent.Add(-1)
 		return p.down(call)
 	case <-ctx.Done():
+		p.unsent.Add(-1)
 		return fmt.Errorf("protocol: %s: %w", call, context.Cause(ctx))
 	}
 	select {
@@ -303,7 +320,9 @@ func (p *Peer) writeLoop() {
 	for {
 		select {
 		case line := <-p.out:
-			if _, err := p.w.Write(line); err != nil {
+			_, err := p.w.Write(line)
+			p.unsent.Add(-1)
+			if err != nil {
 				return // the reader sees the end of the link on its own
 			}
 		case <-p.done:
@@ -319,7 +338,9 @@ func (p *Peer) drain() {
 	for {
 		select {
 		case line := <-p.out:
-			if _, err := p.w.Write(line); err != nil {
+			_, err := p.w.Write(line)
+			p.unsent.Add(-1)
+			if err != nil {
 				return
 			}
 		default:

@@ -2,6 +2,9 @@ package protocol
 
 import (
 	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"chaosrunner/builtins/fault"
@@ -32,6 +35,7 @@ const (
 	CheckOnly = "check" // no engine: pick() and probes are stand-ins
 	PlanOnly  = "plan"  // targets are resolved
 	FullRun   = "run"
+	RollOnly  = "roll" // a fresh worker that runs rollbacks: Script is any module, nothing is checked or rehearsed
 )
 
 // Load asks a worker to load a script and rehearse its method.
@@ -82,6 +86,34 @@ type Ended struct {
 type Source struct {
 	Path string `json:"path"` // "//lib.star", "x.star", "@name//x.star"; "" is the script itself
 	From string `json:"from"` // the Module that loads it; "" for the script itself
+}
+
+// ModuleName is the module that a path names when from loads it, if no link of
+// the file system says otherwise. It refuses what leaves the root.
+func ModuleName(name, from string) (string, error) {
+	root, rest := "//", strings.TrimPrefix(name, "//")
+	switch {
+	case strings.HasPrefix(name, "//"):
+	case strings.HasPrefix(name, "@"):
+		lib, inside, ok := strings.Cut(name, "//")
+		if !ok {
+			return "", fmt.Errorf("got %q, want \"@name//x.star\"", name)
+		}
+		root, rest = lib+"//", inside
+	case strings.HasPrefix(name, "/"):
+		return "", fmt.Errorf("got the absolute path %q, want \"//x.star\" from the workspace root or \"x.star\" beside the loading file", name)
+	default:
+		lib, file, ok := strings.Cut(from, "//")
+		if !ok {
+			return "", fmt.Errorf("got %q, loaded by %q, want a path from a known file", name, from)
+		}
+		root, rest = lib+"//", path.Dir(file)+"/"+name
+	}
+	clean := path.Clean(rest)
+	if rest == "" || clean == "." || clean == ".." || strings.HasPrefix(clean, "../") || strings.HasPrefix(clean, "/") {
+		return "", fmt.Errorf("got %q, which leads out of %s", name, root)
+	}
+	return root + clean, nil
 }
 
 // Sourced is the source of a module.

@@ -1,0 +1,28 @@
+# make demo   builds, brings the shop up, runs the experiments, shows the verdicts
+# make test   passes every test
+# Both install what they need on Debian and Ubuntu as root, and say what is missing elsewhere.
+
+GO      ?= go
+RUNNER   = bin/runner
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test lint bench docs shop-up shop-down clean
+
+build: ; @.ci/need go && CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $(RUNNER) ./runner
+
+demo: build ; @.ci/need docker compose && RUNNER=$(RUNNER) experiments/demo.sh
+
+test: build ; @.ci/need docker compose && RUNNER=$(CURDIR)/$(RUNNER) .ci/test
+
+lint: ; @.ci/need go && .ci/lint $(STATICCHECK)
+
+bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -benchtime 20x ./...
+
+docs: build ; $(RUNNER) docs > experiments/language.md
+
+shop-up: ; @.ci/need go docker compose && shop/up.sh
+
+shop-down: ; @.ci/need docker compose && shop/down.sh
+
+clean: ; rm -rf bin shop/bin

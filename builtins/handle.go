@@ -1,0 +1,65 @@
+package builtins
+
+import (
+	"fmt"
+
+	"go.starlark.net/starlark"
+
+	"chaosrunner/runner/protocol"
+)
+
+// A handle is a fault that is in place. It is true until .undo().
+type handle struct {
+	s       *Session
+	kind    string
+	id      string
+	targets []string
+	undone  bool
+}
+
+var undoRow = Builtin{Name: "undo", Signature: "undo()", Phase: Probe}
+
+func (h *handle) String() string        { return fmt.Sprintf("<fault %s of %s>", h.kind, article(h.targets)) }
+func (h *handle) Type() string          { return "fault" }
+func (h *handle) Freeze()               {}
+func (h *handle) Truth() starlark.Bool  { return starlark.Bool(!h.undone) }
+func (h *handle) Hash() (uint32, error) { return starlark.String(h.id).Hash() }
+func (h *handle) AttrNames() []string   { return []string{"targets", "undo"} }
+
+func (h *handle) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "targets":
+		return stringList(h.targets), nil
+	case "undo":
+		row := undoRow
+		row.call = func(_ *Session, c *call) (starlark.Value, error) { return nil, h.undo(c) }
+		return h.s.bind(&row), nil
+	}
+	return nil, nil
+}
+
+// undo takes the fault back and returns once it is gone. Nothing there is
+// success.
+func (h *handle) undo(c *call) error {
+	if err := c.unpack(); err != nil {
+		return err
+	}
+	if h.undone {
+		return nil
+	}
+	if err := h.s.scene.world.Release(h.s.ctx, protocol.Release{ID: h.id, Pos: c.at.pos}); err != nil {
+		return err
+	}
+	h.undone = true
+	return nil
+}
+
+func stringList(all []string) *starlark.List {
+	values := make([]starlark.Value, len(all))
+	for i, s := range all {
+		values[i] = starlark.String(s)
+	}
+	list := starlark.NewList(values)
+	list.Freeze()
+	return list
+}

@@ -1,0 +1,122 @@
+package builtins
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"chaosrunner/builtins/fault"
+	"chaosrunner/builtins/notation"
+	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/protocol"
+)
+
+// A rehearsal is a World in which nothing happens and no time is lost. It
+// records what a method would do, on a clock of its own:
+//
+//	kill("catalog", duration = "30s")   0s   f1 from 0s to 30s
+//	observe("10s")                      0s … 10s
+//	pause("redis")                     10s   f2 from 10s to …
+//	end of method()                    10s   f2 to 10s: it lasts no time
+type rehearsal struct {
+	World // the real one, for sources; and for targets, where there is an engine
+
+	session *Session
+	engine  bool // targets can be resolved
+	silent  bool // a rollback is rehearsed: it is no step of the method
+	now     time.Duration
+	steps   []spec.Step
+	faults  []*played
+	rolls   []protocol.Rollback
+}
+
+// played is a fault of the rehearsal, on its clock.
+type played struct {
+	fault    spec.Fault
+	at       place
+	from, to time.Duration // to: -1 while it has no end
+}
+
+const maxSteps = 10_000 // of a method: the plan and the journal hold them
+
+func (r *rehearsal) record(step spec.Step) error {
+	if r.silent {
+		return nil
+	}
+	if len(r.steps) >= maxSteps {
+		return fmt.Errorf("got a method of more than %d steps", maxSteps)
+	}
+	step.Pos = r.session.scene.here()
+	step.BranchAt = r.session.library.branchAt(r.session.scene.thread.CallStack())
+	step.Branches = step.BranchAt != ""
+	r.steps = append(r.steps, step)
+	return nil
+}
+
+// Fault implements World.
+func (r *rehearsal) Fault(_ context.Context, in spec.Fault) (protocol.Handle, error) {
+	p := &played{fault: in, at: placeOf(r.session.scene.thread.CallStack()), from: r.now, to: -1}
+	if in.Duration > 0 {
+		p.to = r.now + in.Duration
+	}
+	r.faults = append(r.faults, p)
+	targets := make([]fault.Target, len(in.Targets))
+	for i, t := range in.Targets {
+		targets[i] = fault.Target{Name: t}
+	}
+	return protocol.Handle{ID: fmt.Sprintf("f%d", len(r.faults)), Targets: targets}, r.record(spec.Step{Op: "fault", Fault: &in})
+}
+
+// Release implements World.
+func (r *rehearsal) Release(_ context.Context, in protocol.Release) error {
+	for i, p := range r.faults {
+		if in.ID != fmt.Sprintf("f%d", i+1) {
+			continue
+		}
+		if p.to < 0 || p.to > r.now {
+			p.to = r.now
+		}
+		return r.record(spec.Step{Op: "undo", Detail: p.fault.Kind + " of " + article(p.fault.Targets)})
+	}
+	return fmt.Errorf("there is no fault %q", in.ID)
+}
+
+// Observe implements World. The figures stand at the objectives.
+func (r *rehearsal) Observe(_ context.Context, in protocol.Observe) (protocol.Figures, error) {
+	r.now += in.Duration
+	if r.now > 10*notation.MaxDuration {
+		return protocol.Figures{}, fmt.Errorf("got a method that lasts %s", r.now)
+	}
+	figures := protocol.Figures{Values: map[string]protocol.Figure{}}
+	for _, s := range r.session.declared.experiment.SLOs {
+		v := s.Min
+		if v == nil {
+			v = s.Max
+		}
+		figures.Values[s.Name] = protocol.Figure{Value: v, Count: 1000}
+	}
+	return figures, r.record(spec.Step{Op: "observe", Duration: in.Duration})
+}
+
+// HTTP implements World.
+func (r *rehearsal) HTTP(_ context.Context, in protocol.HTTP) (protocol.HTTPReply, error) {
+	return protocol.HTTPReply{Status: 200, Seconds: 0.001}, r.record(spec.Step{Op: "http", Detail: in.Method + " " + in.URL})
+}
+
+// Targets implements World.
+func (r *rehearsal) Targets(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error) {
+	if r.engine {
+		return r.World.Targets(ctx, in)
+	}
+	return protocol.Resolved{}, nil // pick makes stand-ins
+}
+
+// Note implements World: a rehearsal is silent.
+func (r *rehearsal) Note(context.Context, protocol.Note) error { return nil }
+
+// Register implements World.
+func (r *rehearsal) Register(_ context.Context, in protocol.Rollback) error {
+	r.rolls = append(r.rolls, in)
+	return r.record(spec.Step{Op: "rollback", Detail: in.Func, Args: json.RawMessage(in.Args)})
+}

@@ -1,0 +1,58 @@
+// Package agent is the only process that touches the world, and the one that
+// puts it back.
+//
+//	supervisor                      agent                                       engine, kernel
+//	    │ apply ───────────────────▶ │ look, refuse
+//	    │                            │ intent ─▶ ledger, fsynced                    ← the remedy is on disk
+//	    │                            │ apply ─────────────────────────────────────▶ harm
+//	    │ ◀───────────────── applied │ seen in place
+//	    │
+//	    ├── undo_all, close ───────▶ │
+//	    ├── dies: EOF ─────────────▶ │ one epoch:  open ─▶ undoing ─▶ closed
+//	    ├── hangs: silence, 3 s ···▶ │              every later apply is refused
+//	    ├── talks nonsense ────────▶ │
+//	    │        TERM, INT, HUP ───▶ │ undo each, last first per container ───────▶ as it was
+//	    │        a fault's TTL ····▶ │ undo that one
+//	    │                            │ ledger: undone, closed; removed by close
+//	    │                            ╳ SIGKILL, power cut, out of memory
+//	    │                                the flock on the ledger falls: that, and nothing else, means dead
+//	    ▼
+//	next run, recover or stop        │ takes each dead ledger's flock, undoes it ─▶ as it was
+//
+// Why the promise holds:
+//
+//   - The remedy is durable before the harm, with disk space for all that will
+//     be said of it. If that cannot be had, nothing is injected.
+//   - An undo works from the ledger alone, and is idempotent: to run it once
+//     too often is no harm, so no record but the intent has to be certain.
+//   - There is one way out. Whatever ends the epoch first latches it, cancels the
+//     apply in flight, waits for its end, and only then undoes it: an apply
+//     never lands after its undo. What the engine may still do on behalf of an
+//     agent that died is waited for.
+//   - A supervisor that wakes after the epoch has ended finds it closed: it can
+//     never inject again.
+//   - No step of an undo waits for a reader of its output, for a slow disk, or
+//     for another fault's undo. Each has a deadline of its own, which begins
+//     when the engine takes its call, and a panic in one keeps no other in.
+//   - Undo for one generation of a container never touches its successor.
+//
+// Its honest limits:
+//
+//   - After the death of supervisor and agent both, what the engine holds (a
+//     killed, stopped or paused container) stays until the next run, recover or
+//     stop. What the kernel holds goes at once.
+//   - An engine that is away for longer than an undo's deadline (30 s, more where
+//     a health check is slow) leaves its faults stuck: they are reported with
+//     the command that mends them, and stay in the ledger for recover.
+//   - The engine's API knows no generations: between our last look and its act
+//     a container may be restarted by somebody else, and is then harmed in its
+//     next generation. Signals are free of that: they go to a pidfd.
+//   - Between an agent's death right after its intent and the engine's act lies
+//     a time that can only be bounded, not seen: an undo waits it out (2 s; the
+//     grace of a stop and 2 s more).
+//   - A ledger is as durable as its file system's fsync; a bit that flips in an
+//     intent loses that remedy, and is told. State in a tmpfs does not outlive
+//     a reboot.
+//   - Runs that share an engine but not a state folder do not see each other.
+//   - Whoever is root can kill, stop or delete all of this.
+package agent

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/docker/docker/client"
+
+	"chaosrunner/builtins/fault"
+)
+
+// An engine is the Docker engine that the environment names.
+type engine struct {
+	*client.Client
+	id, version string
+}
+
+var _ fault.Engine = (*engine)(nil)
+
+const engineTimeout = 10 * time.Second // of a call that only asks
+
+// dial reaches the engine that DOCKER_HOST and its companions name, as the
+// docker command does.
+func dial(ctx context.Context) (*engine, error) {
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("agent: DOCKER_HOST: %w", err)
+	}
+	e := &engine{Client: c}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	// The ping negotiates the version.
+	_, err = c.Ping(ctx)
+	if err == nil {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return nil, errors.Join(e.away(err), c.Close())
+		}
+		e.id, e.version = info.ID, info.ServerVersion
+	}
+	if err == nil && e.id == "" {
+		err = errors.New("it does not tell its id")
+	}
+	if err != nil {
+		return nil, errors.Join(e.away(err), c.Close())
+	}
+	return e, nil
+}
+
+// away says what to do about an engine that does not answer.
+func (e *engine) away(err error) error {
+	if err == nil || !client.IsErrConnectionFailed(err) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("agent: the Docker engine at %s does not answer: %w; does it hang?", e.DaemonHost(), err)
+	}
+	return fmt.Errorf("agent: cannot reach the Docker engine at %s: %w", e.DaemonHost(), err)
+}
+
+func (e *engine) ask(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, engineTimeout)
+}

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"chaosrunner/runner/agent/ledger"
+	"chaosrunner/runner/protocol"
+)
+
+// greet answers the hello: it reaches the engine, undoes what dead runs left,
+// and in a run takes the engine and opens a ledger.
+func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome, error) {
+	var none protocol.Welcome
+	switch in.Mode {
+	case protocol.ModeRun, protocol.ModeLook, protocol.ModeRecover:
+	default:
+		return none, protocol.Errorf(protocol.CodeBad, "agent: got mode %q, want run, look or recover", in.Mode)
+	}
+	if a.hello.Swap(true) {
+		return none, protocol.Errorf(protocol.CodeBad, "agent: got a second hello: an agent has one epoch")
+	}
+	a.mu.Lock()
+	if a.epoch != fresh {
+		a.mu.Unlock()
+		return none, errClosed()
+	}
+	a.work.Add(1) // the process outlives what follows, whatever ends the link
+	a.mu.Unlock()
+	defer a.work.Done()
+
+	e, err := dial(ctx)
+	if err != nil {
+		return none, err
+	}
+	a.engine, a.run = e, in.Run
+	a.mender = newMender(e, in.Undo)
+	a.finder = &finder{engine: e, project: in.Project, allow: in.Allow}
+	a.fetcher = newFetcher(e)
+	w := protocol.Welcome{PID: os.Getpid(), EngineID: e.id, EngineVersion: e.version, APIVersion: e.ClientVersion()}
+	dir := ledger.Dir(in.State, e.id)
+	switch in.Mode {
+	case protocol.ModeRun:
+		if err := a.takeEngine(dir, in); err != nil {
+			return none, err
+		}
+		w.Ledger = a.book.Path()
+		w.Recovered, err = a.recover(dir, "")
+	case protocol.ModeRecover:
+		w.Recovered, err = a.recover(dir, in.Run)
+	}
+	if err == nil && !a.begin() {
+		err = errClosed()
+	}
+	if err != nil {
+		return none, errors.Join(err, a.retreat())
+	}
+	if in.Mode == protocol.ModeRun {
+		a.heart.arm(in.Heartbeat, func() { a.undoAll("silence", false) })
+	}
+	close(a.greeted)
+	return w, nil
+}
+
+// takeEngine takes the engine's lock and opens the run's ledger.
+func (a *agent) takeEngine(dir string, in protocol.Hello) error {
+	if err := ledger.MakeDir(dir); err != nil {
+		return err
+	}
+	now := time.Now()
+	lock, err := ledger.TakeLock(dir, ledger.Holder{Run: in.Run, PID: os.Getpid(), Began: now})
+	var busy *ledger.BusyError
+	if errors.As(err, &busy) {
+		return protocol.Errorf(protocol.CodeBusy, "agent: %v", busy)
+	}
+	if err != nil {
+		return err
+	}
+	book, err := ledger.Create(dir, ledger.Header{
+		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Experiment: in.Header,
+	})
+	if err != nil {
+		return errors.Join(err, lock.Release())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lock, a.book = lock, book
+	return nil
+}
+
+// begin opens the epoch, unless the link or a signal has ended it meanwhile.
+func (a *agent) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.epoch == fresh {
+		a.epoch = open
+		return true
+	}
+	return false
+}
+
+// retreat gives the engine back after a hello that failed: nothing was injected.
+func (a *agent) retreat() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.book == nil {
+		return nil
+	}
+	err := errors.Join(a.book.Remove(), a.lock.Release())
+	a.lock = nil
+	return err
+}

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"chaosrunner/runner/agent/ledger"
+	"chaosrunner/runner/protocol"
+)
+
+// A dead is the ledger of an agent that has died, whose flock is ours.
+type dead struct {
+	book     *ledger.Ledger
+	contents ledger.Contents
+	results  []protocol.UndoResult
+	stuck    bool
+}
+
+// recover undoes what dead runs left, under their ledgers' flocks, the newest
+// first. Ledgers of which nothing is left are removed; those with something
+// stuck, or with script rollbacks that have yet to run, stay.
+func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
+	paths, err := ledger.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []protocol.Abandoned
+	for _, path := range paths {
+		if only != "" && filepath.Base(path) != only+".ledger" {
+			continue
+		}
+		if a.book != nil && path == a.book.Path() {
+			continue
+		}
+		d, err := openDead(path, a.mender)
+		if errors.Is(err, ledger.ErrAlive) && only != "" {
+			return all, protocol.Errorf(protocol.CodeBusy, "agent: run %s is alive: end it with `runner stop %s`", only, only)
+		}
+		if errors.Is(err, ledger.ErrAlive) || errors.Is(err, fs.ErrNotExist) {
+			continue // not dead; or somebody else has just settled it
+		}
+		if err != nil {
+			all = append(all, protocol.Abandoned{Run: filepath.Base(path), Damaged: err.Error()})
+			continue
+		}
+		told := d.abandoned()
+		if kept := a.settle(d); kept != "" {
+			told.Damaged += "; what is left of it is kept in " + kept
+		}
+		all = append(all, told)
+	}
+	return all, nil
+}
+
+// openDead takes a dead agent's ledger and undoes what is in it.
+func openDead(path string, m *mender) (*dead, error) {
+	book, contents, err := ledger.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &dead{book: book, contents: contents}
+	var charges []*charge
+	for _, f := range contents.Faults {
+		if !f.Undone {
+			charges = append(charges, newCharge(f, book))
+		} else if f.Result != nil {
+			d.results = append(d.results, *f.Result)
+		}
+	}
+	for _, r := range m.each(charges, "recover", nil) {
+		d.results = append(d.results, r)
+		d.stuck = d.stuck || r.Error != ""
+	}
+	return d, nil
+}
+
+// settle removes the ledger, or lets it go, or keeps it for its rollbacks. It
+// returns where a damaged one is kept for people.
+func (a *agent) settle(d *dead) (kept string) {
+	switch {
+	case len(d.contents.Rollbacks) > 0:
+		_ = d.book.Reported()
+		a.mu.Lock()
+		a.left = append(a.left, d)
+		a.mu.Unlock()
+	case d.stuck:
+		_ = d.book.Reported()
+		_ = d.book.Close() // nothing of it waits to be written
+	case d.contents.Damage != "":
+		kept, _ = d.book.SetAside() // if not, it is reported again
+	default:
+		_ = d.book.Remove()
+	}
+	return kept
+}
+
+func (d *dead) run() string { return d.contents.Header.Run }
+
+func (d *dead) pending(id string) bool { return d.contents.Pending(id) }
+
+// rolled records that one of its script rollbacks has run.
+func (d *dead) rolled(in protocol.Rolled) error {
+	if err := d.book.Rolled(in.ID, in.Error); err != nil {
+		return err
+	}
+	d.contents.Rolled(in.ID)
+	if len(d.contents.Rollbacks) > 0 || d.stuck || d.contents.Damage != "" {
+		return nil
+	}
+	if err := d.book.Remove(); err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	return nil
+}
+
+func (d *dead) abandoned() protocol.Abandoned {
+	return protocol.Abandoned{
+		Run: d.run(), Header: d.contents.Header.Experiment, Results: d.results,
+		Rollbacks: d.contents.Rollbacks, Damaged: d.contents.Damage, Again: d.contents.Reported,
+	}
+}

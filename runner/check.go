@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/supervise"
+)
+
+func (f *flags) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE.star …",
+		Short: "Load, rehearse and verify experiments; touches nothing, needs no Docker",
+		Args:  cobra.MinimumNArgs(1),
+		RunE:  func(_ *cobra.Command, args []string) error { return f.check(args) },
+	}
+}
+
+func (f *flags) check(scripts []string) error {
+	ctx, stop := interruptible()
+	defer stop()
+	refused := false
+	checked := []spec.Experiment{}
+	for _, script := range scripts {
+		opt, err := f.options(script)
+		if err != nil {
+			return err
+		}
+		exp, err := supervise.Check(ctx, opt)
+		if err != nil {
+			complain(err)
+			refused = true
+			continue
+		}
+		checked = append(checked, exp)
+		if !f.quiet && !f.json {
+			fmt.Printf("%s: ok: %d objectives, %d abort conditions, %d faults in the rehearsal\n",
+				script, len(exp.SLOs), len(exp.Aborts), countFaults(exp))
+		}
+	}
+	if f.json {
+		if err := printJSON(checked); err != nil {
+			return err
+		}
+	}
+	if refused {
+		return exit(exitRefused)
+	}
+	return nil
+}
+
+func countFaults(exp spec.Experiment) (n int) {
+	for _, s := range exp.Steps {
+		if s.Fault != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *flags) recoverCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "recover",
+		Short: "Undo whatever dead runs left on this engine",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			dead, err := supervise.Recover(ctx, supervise.Options{Exe: exe, State: f.state, Project: f.project, Warn: logger().Warnf})
+			if err != nil {
+				return err
+			}
+			return f.tellRecovered(dead)
+		},
+	}
+}

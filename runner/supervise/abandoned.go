@@ -1,0 +1,127 @@
+package supervise
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/journal"
+	"chaosrunner/runner/protocol"
+)
+
+// appendEvents adds to a dead run's journal what became of its faults. A last
+// line that was cut off is ended first.
+func appendEvents(dead protocol.Abandoned, rolled []journal.Rollback, events []journal.Event) (late []journal.Event, err error) {
+	now := time.Now()
+	at := now.Sub(events[0].T).Seconds() // the wall clock: the monotonic one died with the run
+	for _, u := range dead.Results {
+		late = append(late, journal.Event{T: now, At: at, Kind: "undone", Data: u})
+	}
+	for _, d := range rolled {
+		late = append(late, journal.Event{T: now, At: at, Kind: "rollback", Data: d})
+	}
+	late = append(late, journal.Event{T: now, At: at, Kind: "failure", Data: journal.Failure{
+		Where: "supervisor", Message: "it died before the run ended; this end was written by a later start",
+	}})
+	path := filepath.Join(dead.Header.OutDir, "journal.jsonl")
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if whole := bytes.LastIndexByte(old, '\n') + 1; whole < len(old) {
+		if err := file.Truncate(int64(whole)); err != nil {
+			return nil, fmt.Errorf("cut off the torn last line: %w", err)
+		}
+	}
+	var buf bytes.Buffer
+	for _, e := range late {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		buf.Write(append(line, '\n'))
+	}
+	_, err = file.Write(buf.Bytes())
+	return late, err
+}
+
+// Recover undoes what dead runs left on the engine and settles their logs.
+func Recover(ctx context.Context, opt Options) ([]protocol.Abandoned, error) {
+	r := &run{opt: opt, id: "recover"}
+	hello := r.hello()
+	hello.Mode, hello.Run, hello.Header = protocol.ModeRecover, "", protocol.RunHeader{}
+	var err error
+	if r.agent, err = startAgent(ctx, opt.Exe, hello, nil); err != nil {
+		return nil, err
+	}
+	defer r.agent.end(undoLimit)
+	r.settleDead()
+	return r.agent.welcome.Recovered, nil
+}
+
+// settleDead finishes what is left of dead runs once their faults are undone:
+// the script's own rollbacks, then journal, result and log entry.
+func (r *run) settleDead() {
+	for _, dead := range r.agent.welcome.Recovered {
+		done := r.rollDead(dead)
+		if err := settleAbandoned(dead, done); err != nil {
+			r.opt.warn("the log entry of the dead run %s: %v", dead.Run, err)
+		}
+	}
+}
+
+// rollDead runs the rollback functions of a dead run, last registered first,
+// each on a fresh worker from the copy in the ledger.
+func (r *run) rollDead(dead protocol.Abandoned) []journal.Rollback {
+	if len(dead.Rollbacks) == 0 {
+		return nil
+	}
+	old := &run{opt: r.opt, agent: r.agent, exp: declaredBy(dead)}
+	var done []journal.Rollback
+	for i := len(dead.Rollbacks) - 1; i >= 0; i-- {
+		var record protocol.Rollback
+		err := json.Unmarshal(dead.Rollbacks[i], &record)
+		if err == nil {
+			err = old.rollBack(record)
+		}
+		event := journal.Rollback{ID: record.ID, Func: record.Func}
+		rolled := protocol.Rolled{ID: record.ID, Run: dead.Run}
+		if err != nil {
+			event.Error, rolled.Error = err.Error(), err.Error()
+			r.opt.warn("rollback %s of the dead run %s: %v", record.Func, dead.Run, err)
+		}
+		done = append(done, event)
+		if err := r.agent.call(context.Background(), 5*time.Second, protocol.CallRolled, rolled, nil); err != nil {
+			r.opt.warn("rollback %s has run, but the ledger does not say so: %v", record.Func, err)
+		}
+	}
+	if old.worker != nil {
+		old.worker.end()
+	}
+	return done
+}
+
+// declaredBy is what a dead run had declared, for what its rollbacks may probe.
+func declaredBy(dead protocol.Abandoned) (exp spec.Experiment) {
+	events, err := readJournal(dead.Header.OutDir)
+	if err != nil {
+		return exp // its rollbacks may still do whatever needs no declaration
+	}
+	for _, e := range events {
+		if d, ok := e.Data.(spec.Experiment); ok {
+			return d
+		}
+	}
+	return exp
+}

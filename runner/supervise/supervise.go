@@ -1,0 +1,307 @@
+// Package supervise is the run: it gates, injects, watches, takes back and
+// judges. It never runs Starlark and never touches a target itself.
+//
+//	worker ──calls──▶ serve ──▶ agent.apply          gate      refuses before anything is touched
+//	                    │                            watch     evaluates, beats the heart, fires aborts
+//	             watch ─┴─ finish ──▶ agent.undo_all  recovery  times how long the objectives take to hold again
+//	                                                 verdict   is package report's fold over the journal
+//
+// There is one way out, finish, whatever the reason: it latches the first
+// reason, orders the undo at once and from then on nothing can be injected.
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"chaosrunner/builtins/fault"
+	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/journal"
+	"chaosrunner/runner/modules"
+	"chaosrunner/runner/protocol"
+	"chaosrunner/runner/report"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Exe       string            // this program, to start workers and agents
+	Script    string            // path of the experiment
+	Root      string            // workspace root; empty: found
+	Libs      map[string]string // --lib
+	Params    map[string]string // --set
+	Seed      uint64
+	Project   string
+	Allow     []string
+	State     string        // directory of ledgers; empty: the agent's default
+	Heartbeat time.Duration // silence that ends an agent; 0: its default
+	Out       string        // folder of runs
+	Log       string        // CHAOS_LOG.md; empty: none is written
+	Args      []string      // the command line, for the journal
+	Version   string
+	Each      func(journal.Event)              // sees every event in order; may be nil
+	Warn      func(format string, args ...any) // tells the operator; may be nil
+}
+
+func (o Options) warn(format string, args ...any) {
+	if o.Warn != nil {
+		o.Warn(format, args...)
+	}
+}
+
+// A Refusal is a run that was refused before anything was touched.
+type Refusal struct{ Errors []protocol.ScriptError }
+
+func (r *Refusal) Error() string {
+	lines := make([]string, len(r.Errors))
+	for i, e := range r.Errors {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// add takes a refusal in and gives any other error back.
+func (r *Refusal) add(err error) error {
+	var one *Refusal
+	if err != nil && !errors.As(err, &one) {
+		return err
+	}
+	if one != nil {
+		r.Errors = append(r.Errors, one.Errors...)
+	}
+	return nil
+}
+
+func refuse(pos spec.Pos, format string, args ...any) *Refusal {
+	return &Refusal{Errors: []protocol.ScriptError{{Pos: pos, Message: fmt.Sprintf(format, args...)}}}
+}
+
+// A Signal is the cause of a run's end by a signal to the supervisor.
+type Signal struct{ Name string }
+
+func (s Signal) Error() string { return "got " + s.Name }
+
+// run is one experiment under way.
+type run struct {
+	opt     Options
+	id      string
+	dir     string // absolute
+	began   time.Time
+	modules *modules.Resolver
+	exp     spec.Experiment
+	radius  map[string]bool // ids of the containers that may be touched
+
+	journal *journal.Journal
+	live    atomic.Bool // the journal is there
+	agent   *agent
+	worker  *worker
+	watch   *watcher
+	sources *sources
+
+	ctx    context.Context // ends when the method must end: finish was called
+	cancel context.CancelCauseFunc
+
+	mu        sync.Mutex
+	method    bool                  // method() is running: faults may come
+	undoing   bool                  // the one undo of everything was ordered
+	stopping  *journal.Stopping     // why the run ends early; the first reason
+	faults    map[string]*liveFault // by handle
+	order     []string
+	capped    *time.Timer // the blast radius's duration
+	first     time.Time   // the first fault was applied
+	last      time.Time   // the last fault was undone
+	results   map[string]protocol.UndoResult
+	rollbacks []protocol.Rollback
+	lost      error // the agent died or wedged
+	notes     int
+
+	places sync.Map // endpoint → place
+
+	undoOnce sync.Once
+	undoDone chan struct{}
+	hurry    chan struct{} // closed by a signal: no more waiting
+	hurried  sync.Once
+}
+
+// liveFault is a fault that the script asked for.
+type liveFault struct {
+	handle protocol.Handle
+	fault  spec.Fault
+	timer  *time.Timer   // ends it after its duration
+	done   chan struct{} // closed once it was taken back
+	undone bool
+}
+
+// Run runs one experiment. The error is a *Refusal, or what kept the run from
+// starting; once the journal exists everything is told by the Result.
+func Run(ctx context.Context, opt Options) (report.Result, error) {
+	r, err := newRun(opt)
+	if err != nil {
+		return report.Result{}, err
+	}
+	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer r.cancel(nil)
+
+	if err := r.openAgent(ctx); err != nil {
+		return report.Result{}, err
+	}
+	defer r.closeAgent()
+	go r.watch.loop()
+	defer r.watch.stop()
+	r.settleDead()
+
+	if err := r.gate(ctx); err != nil {
+		return report.Result{}, err
+	}
+	defer r.worker.end()
+	if err := r.openJournal(); err != nil {
+		return report.Result{}, err
+	}
+	defer context.AfterFunc(ctx, func() { r.interrupted(context.Cause(ctx)) })()
+	go r.watchJournal()
+
+	r.execute()
+	return r.conclude()
+}
+
+func newRun(opt Options) (*run, error) {
+	resolver, name, err := open(opt)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		opt: opt, modules: resolver, began: time.Now(),
+		faults: map[string]*liveFault{}, results: map[string]protocol.UndoResult{},
+		undoDone: make(chan struct{}), hurry: make(chan struct{}),
+	}
+	r.exp.Name = name
+	r.id = r.began.UTC().Format("20060102T150405.000Z") + "-" + name
+	r.dir, err = absolute(opt.Out, r.id)
+	if err != nil {
+		return nil, err
+	}
+	r.watch = newWatcher(r)
+	return r, nil
+}
+
+// execute is the course of a run. Every step looks whether the run is ending.
+func (r *run) execute() {
+	if r.startSources() && r.steady() {
+		r.runMethod()
+	}
+	r.undoAll("end of the run")
+	<-r.undoDone
+	r.runRollbacks()
+	r.recover()
+	r.sources.stop()
+	r.journal.Record(journal.Phase{Name: journal.PhaseDone})
+}
+
+// finish ends the run early. Only the first reason counts. The undo is ordered
+// here and now, on the caller's behalf, not by the script's leave.
+func (r *run) finish(s journal.Stopping) {
+	r.mu.Lock()
+	first := r.stopping == nil
+	if first {
+		r.stopping = &s
+	}
+	r.method = false
+	r.mu.Unlock()
+	if !first {
+		return
+	}
+	r.journal.Record(s)
+	go r.undoAll(s.Ending)
+	r.cancel(errors.New(s.Ending + ": " + s.Reason))
+}
+
+func (r *run) fail(where string, err error) {
+	r.journal.Record(journal.Failure{Where: where, Message: err.Error()})
+	r.finish(journal.Stopping{Ending: report.Failed, Reason: where + ": " + err.Error()})
+}
+
+func (r *run) interrupted(cause error) {
+	var s Signal
+	if !errors.As(cause, &s) {
+		s = Signal{Name: "SIGTERM"}
+	}
+	r.finish(journal.Stopping{Ending: report.Interrupted, Reason: s.Error(), Signal: s.Name})
+	r.hurried.Do(func() { close(r.hurry) }) // a signal during the recovery ends the watching
+}
+
+// watchJournal ends the run when its evidence can no longer be written.
+func (r *run) watchJournal() {
+	select {
+	case <-r.journal.Failed():
+		r.opt.warn("the journal cannot be written, the run ends: %v", r.journal.Err())
+		r.finish(journal.Stopping{Ending: report.Failed, Reason: r.journal.Err().Error()})
+	case <-r.ctx.Done():
+	}
+}
+
+func (r *run) ending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping != nil
+}
+
+func (r *run) hello() protocol.Hello {
+	script, _ := absolute(r.opt.Script)
+	log := ""
+	if r.opt.Log != "" {
+		log, _ = absolute(r.opt.Log)
+	}
+	return protocol.Hello{
+		Run: r.id, Mode: protocol.ModeRun, State: r.opt.State, Project: r.opt.Project,
+		Allow: r.opt.Allow, Heartbeat: r.opt.Heartbeat,
+		Header: protocol.RunHeader{Name: r.exp.Name, Script: script, OutDir: r.dir, Log: log},
+	}
+}
+
+func (r *run) openAgent(ctx context.Context) error {
+	a, err := startAgent(ctx, r.opt.Exe, r.hello(), r.agentEvent)
+	if err != nil {
+		return err
+	}
+	r.agent = a
+	return nil
+}
+
+func (r *run) openJournal() error {
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make the run's folder: %w", err)
+	}
+	j, err := journal.Create(r.file("journal.jsonl"), r.began, r.opt.Each)
+	if err != nil {
+		return err
+	}
+	r.journal = j
+	r.live.Store(true)
+	host, _ := os.Hostname()
+	w := r.agent.welcome
+	j.Record(journal.Begun{
+		Run: r.id, Name: r.exp.Name, Script: r.opt.Script, Args: r.opt.Args, Seed: r.opt.Seed, Set: r.opt.Params,
+		Project: r.opt.Project, Engine: fmt.Sprintf("%s, Docker %s, API %s", w.EngineID, w.EngineVersion, w.APIVersion),
+		Ledger: w.Ledger, Runner: r.opt.Version, Host: host, Rings: r.worker.rings,
+		PIDs: map[string]int{"supervisor": os.Getpid(), "agent": w.PID, "worker": r.worker.pid()},
+	})
+	for _, dead := range w.Recovered {
+		j.Record(dead)
+	}
+	j.Record(r.exp)
+	return r.keepSources()
+}
+
+// targetNames are for errors and journals.
+func targetNames(targets []fault.Target) string {
+	names := make([]string, len(targets))
+	for i, t := range targets {
+		names[i] = t.Name
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,5 @@
+//go:build cgo
+
+package cage
+
+const cgo = true

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+)
+
+type config struct {
+	catalogURL      string
+	paymentsURL     string
+	redisAddr       string
+	databaseURL     string
+	catalogFallback bool
+}
+
+// readConfig reads the environment. A switch with a value it does not know is an error: an experiment on a shop that
+// quietly runs the other version proves the wrong thing.
+func readConfig(getenv func(string) string) (config, error) {
+	c := config{
+		catalogURL:  or(getenv("CATALOG_URL"), "http://catalog:8080"),
+		paymentsURL: or(getenv("PAYMENTS_URL"), "http://payments:8080"),
+		redisAddr:   or(getenv("REDIS_ADDR"), "redis:6379"),
+		databaseURL: getenv("DATABASE_URL"),
+	}
+	if c.databaseURL == "" {
+		return config{}, fmt.Errorf("DATABASE_URL: got nothing, want postgres://user:password@host/database")
+	}
+	var err error
+	c.catalogFallback, err = onOff("CATALOG_FALLBACK", or(getenv("CATALOG_FALLBACK"), "on"))
+	return c, err
+}
+
+func onOff(name, value string) (bool, error) {
+	switch value {
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s: got %q, want on or off", name, value)
+}
+
+func or(value, fallback string) string {
+	if value != "" {
+		return value
+	}
+	return fallback
+}

@@ -1,0 +1,74 @@
+// Command api is the shop's front door: it sells what the catalogue lists.
+//
+//	customer ──▶ api ──▶ catalog ┄┄▶ redis (CATALOG_FALLBACK=on)
+//	              ├────▶ payments
+//	              └────▶ postgres
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chaosrunner/shop/api/catalog"
+	"chaosrunner/shop/api/checkout"
+	"chaosrunner/shop/api/dependency"
+	"chaosrunner/shop/api/orders"
+	"chaosrunner/shop/api/payments"
+	"chaosrunner/shop/internal/service"
+)
+
+func main() {
+	service.Main("api", run)
+}
+
+func run(ctx context.Context, log *slog.Logger) error {
+	cfg, err := readConfig(os.Getenv)
+	if err != nil {
+		return err
+	}
+	log.Info("configured", "catalog_fallback", cfg.catalogFallback)
+
+	routes := service.NewRoutes()
+	deps := dependency.New(routes.Registry, "catalog", "payments", "postgres", "redis")
+
+	store, err := orders.Open(ctx, cfg.databaseURL, deps, routes.Registry)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	go store.Prepare(ctx, log)
+
+	// No budget: a charge takes as long as it takes.
+	payer := payments.NewClient(cfg.paymentsURL, &http.Client{}, deps)
+	placer := &checkout.ChargeFirst{Payments: payer, Orders: store}
+
+	if cfg.catalogFallback {
+		cache := catalog.NewCache(cfg.redisAddr, deps)
+		defer cache.Close()
+		fallback := newFallback(cfg, cache, deps, log, routes.Registry)
+		go fallback.Run(ctx)
+		checkout.Register(routes, fallback, placer, log)
+	} else {
+		live := catalog.NewClient(cfg.catalogURL, &http.Client{Timeout: 10 * time.Second}, deps)
+		checkout.Register(routes, live, placer, log)
+	}
+	return service.Serve(ctx, log, service.Addr(), routes)
+}
+
+// newFallback gives the catalogue connections of its own. A dial goes on after the request that wanted it has given
+// up, and one to a dead container's address hangs for seconds: its limit is the deadline too.
+func newFallback(cfg config, cache *catalog.Cache, deps *dependency.Metrics, log *slog.Logger, reg prometheus.Registerer) *catalog.Fallback {
+	dialer := &net.Dialer{Timeout: catalog.Deadline, KeepAlive: 5 * time.Second}
+	live := catalog.NewClient(cfg.catalogURL, &http.Client{Transport: &http.Transport{
+		DialContext:         dialer.DialContext,
+		MaxIdleConnsPerHost: 32,
+		IdleConnTimeout:     time.Minute,
+	}}, deps)
+	return catalog.NewFallback(live, cache, log, reg)
+}

@@ -1,0 +1,94 @@
+// Package orders keeps the shop's orders in PostgreSQL.
+package orders
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chaosrunner/shop/api/dependency"
+)
+
+const (
+	maxConns       = 10
+	connectTimeout = 2 * time.Second
+	recordTimeout  = 5 * time.Second
+	retryEvery     = time.Second
+
+	schema = `CREATE TABLE IF NOT EXISTS orders (
+		id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+		product      text        NOT NULL,
+		quantity     integer     NOT NULL CHECK (quantity > 0),
+		amount_cents bigint      NOT NULL CHECK (amount_cents > 0),
+		charge       text        NOT NULL UNIQUE,
+		created_at   timestamptz NOT NULL DEFAULT now()
+	)`
+	insert = `INSERT INTO orders (product, quantity, amount_cents, charge) VALUES ($1, $2, $3, $4) RETURNING id`
+)
+
+// Order is something sold and paid for.
+type Order struct {
+	Product     string
+	Quantity    int
+	AmountCents int64
+	Charge      string
+}
+
+// Store is the orders table.
+type Store struct {
+	pool    *pgxpool.Pool
+	metrics *dependency.Metrics
+}
+
+// Open does not connect yet; a dead database must not keep the API from starting.
+func Open(ctx context.Context, dsn string, metrics *dependency.Metrics, reg prometheus.Registerer) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("orders: %w", err)
+	}
+	cfg.MaxConns = maxConns
+	cfg.ConnConfig.ConnectTimeout = connectTimeout
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("orders: %w", err)
+	}
+	reg.MustRegister(poolCollector{pool})
+	return &Store{pool: pool, metrics: metrics}, nil
+}
+
+// Close waits for the connections in use.
+func (s *Store) Close() { s.pool.Close() }
+
+// Prepare creates the table, trying until the database is there or ctx ends.
+func (s *Store) Prepare(ctx context.Context, log *slog.Logger) {
+	for {
+		_, err := s.pool.Exec(ctx, schema)
+		if err == nil {
+			log.Info("orders table ready")
+			return
+		}
+		log.Warn("orders table not ready", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// Record writes o and returns its number.
+func (s *Store) Record(ctx context.Context, o Order) (id int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	done := s.metrics.Start("postgres")
+	err = s.pool.QueryRow(ctx, insert, o.Product, o.Quantity, o.AmountCents, o.Charge).Scan(&id)
+	done(err)
+	if err != nil {
+		return 0, fmt.Errorf("orders: %w", err)
+	}
+	return id, nil
+}

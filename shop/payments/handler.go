@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"chaosrunner/shop/internal/service"
+)
+
+const (
+	// work is the natural cost of a charge.
+	work         = 5 * time.Millisecond
+	maxAmount    = 100_000_00
+	maxKey       = 255
+	defaultLimit = 100
+)
+
+type chargeRequest struct {
+	AmountCents int64  `json:"amount_cents"`
+	Reference   string `json:"reference"`
+}
+
+type handler struct {
+	ledger *Ledger
+	log    *slog.Logger
+}
+
+func routes(ledger *Ledger, log *slog.Logger) http.Handler {
+	h := &handler{ledger: ledger, log: log}
+	r := service.NewRoutes()
+	r.Handle("POST /charges", h.charge, http.StatusCreated, http.StatusInternalServerError)
+	r.Handle("GET /charges", h.list, http.StatusOK)
+	return r
+}
+
+// charge takes money. It does not look at the request's context on purpose: once a provider has begun, a caller who
+// hangs up has still paid. Only an Idempotency-Key makes asking again safe.
+func (h *handler) charge(w http.ResponseWriter, r *http.Request) {
+	var req chargeRequest
+	if err := service.ReadJSON(w, r, &req); err != nil {
+		service.WriteError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	key := r.Header.Get("Idempotency-Key")
+	switch {
+	case req.AmountCents <= 0 || req.AmountCents > maxAmount:
+		service.WriteError(w, http.StatusBadRequest, "amount_cents: want 1 to "+strconv.Itoa(maxAmount))
+		return
+	case len(key) > maxKey:
+		service.WriteError(w, http.StatusBadRequest, "Idempotency-Key: want at most "+strconv.Itoa(maxKey)+" bytes")
+		return
+	}
+	service.Work(work)
+	charge, replayed, err := h.ledger.Charge(req.AmountCents, req.Reference, key)
+	switch {
+	case errors.Is(err, ErrKeyReused):
+		service.WriteError(w, http.StatusUnprocessableEntity, err.Error())
+	case err != nil:
+		h.log.Error("charge not taken", "error", err)
+		service.WriteError(w, http.StatusInternalServerError, "charge not taken")
+	case replayed:
+		service.WriteJSON(w, http.StatusOK, charge)
+	default:
+		service.WriteJSON(w, http.StatusCreated, charge)
+	}
+}
+
+// list answers with the totals of all charges and the newest of them, as many as ?limit= says.
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	limit := defaultLimit
+	if s := r.URL.Query().Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			service.WriteError(w, http.StatusBadRequest, "limit: want a number from 0")
+			return
+		}
+		limit = n
+	}
+	statement := h.ledger.Statement(limit)
+	service.WriteJSON(w, http.StatusOK, statement)
+}
