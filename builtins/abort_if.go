@@ -20,7 +20,7 @@ func abortIf(s *Session, c *call) (starlark.Value, error) {
 	if err := c.unpack(&on, &below, &above, &lasting); err != nil {
 		return nil, err
 	}
-	out := spec.Abort{Name: describe(on.value.sli), SLI: on.value.sli, Lasting: time.Duration(lasting), Pos: c.at.pos}
+	out := spec.Abort{Name: describe(on.value.sli), SLI: on.value.sli, Lasting: time.Duration(lasting), Pos: c.at().pos}
 	var err error
 	if o := on.slo; o != nil {
 		out.Name, out.SLO = o.slo.Name, o.slo.Name

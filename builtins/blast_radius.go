@@ -24,7 +24,7 @@ func blastRadius(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	s.declared.experiment.BlastRadius = spec.BlastRadius{
-		Targets: targets, Duration: time.Duration(duration), AtMost: int(atMost), Traffic: float64(traffic), Pos: c.at.pos,
+		Targets: targets, Duration: time.Duration(duration), AtMost: int(atMost), Traffic: float64(traffic), Pos: c.at().pos,
 	}
 	return nil, nil
 }

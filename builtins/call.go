@@ -16,7 +16,17 @@ type call struct {
 	sig    *signature
 	args   starlark.Tuple
 	kwargs []starlark.Tuple
-	at     place
+	known  *place // see at
+}
+
+// at is where the call stands. It is made when it is asked for: most calls of a
+// flood never do.
+func (c *call) at() place {
+	if c.known == nil {
+		p := placeOf(c.thread.CallStack())
+		c.known = &p
+	}
+	return *c.known
 }
 
 // A place is where in the script something was said, and who called that.
@@ -33,7 +43,7 @@ func (s *Session) invoke(thread *starlark.Thread, row *Builtin, args starlark.Tu
 			v, err = nil, fmt.Errorf("%s: internal error: %v: a bug of the runner, not of the script", row.Name, p)
 		}
 	}()
-	c := &call{thread: thread, row: row, sig: parseSignature(row.Signature), args: args, kwargs: kwargs, at: placeOf(thread.CallStack())}
+	c := &call{thread: thread, row: row, sig: parseSignature(row.Signature), args: args, kwargs: kwargs}
 	if err := s.allowed(c); err != nil {
 		return nil, named(row.Name, err)
 	}

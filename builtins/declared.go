@@ -35,7 +35,7 @@ func (d *declared) only(c *call) error {
 	if first, twice := d.once[c.row.Name]; twice {
 		return fmt.Errorf("there is one already, at %s", first.pos)
 	}
-	d.once[c.row.Name] = c.at
+	d.once[c.row.Name] = c.at()
 	return d.note(c)
 }
 
@@ -45,7 +45,7 @@ func (d *declared) name(c *call, name string) error {
 	if first, twice := d.named[key]; twice {
 		return fmt.Errorf("name: got %s, which there is already, at %s", notation.Quote(name), first.pos)
 	}
-	d.named[key] = c.at
+	d.named[key] = c.at()
 	n := 0
 	for k := range d.named {
 		if strings.HasPrefix(k, c.row.Name+" ") {
@@ -60,7 +60,7 @@ func (d *declared) name(c *call, name string) error {
 
 // note keeps who called, for errors that come to light later.
 func (d *declared) note(c *call) error {
-	d.places[c.at.pos] = c.at
+	d.places[c.at().pos] = c.at()
 	return nil
 }
 

@@ -66,7 +66,7 @@ func (s *Session) explain(err error) []protocol.ScriptError {
 	case s.scene.why() != "":
 		message = s.scene.why()
 	default:
-		out.Hint = hintFor(message)
+		out.Hint = hintFor(message[:min(len(message), maxMessage)])
 	}
 	out.Message = notation.Clean(message, maxMessage)
 	return []protocol.ScriptError{out}

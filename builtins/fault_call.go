@@ -29,7 +29,7 @@ func (s *Session) inject(c *call, targets notation.Targets, p params, d notation
 	if err != nil {
 		return nil, err
 	}
-	f := spec.Fault{Kind: c.row.Name, Targets: targets, Params: raw, Duration: time.Duration(d), Pos: c.at.pos}
+	f := spec.Fault{Kind: c.row.Name, Targets: targets, Params: raw, Duration: time.Duration(d), Pos: c.at().pos}
 	if err := s.within(f); err != nil {
 		return nil, err
 	}

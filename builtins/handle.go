@@ -47,7 +47,7 @@ func (h *handle) undo(c *call) error {
 	if h.undone {
 		return nil
 	}
-	if err := h.s.scene.world.Release(h.s.ctx, protocol.Release{ID: h.id, Pos: c.at.pos}); err != nil {
+	if err := h.s.scene.world.Release(h.s.ctx, protocol.Release{ID: h.id, Pos: c.at().pos}); err != nil {
 		return err
 	}
 	h.undone = true

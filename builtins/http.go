@@ -25,7 +25,7 @@ func httpProbe(s *Session, c *call) (starlark.Value, error) {
 	}
 	got, err := s.scene.world.HTTP(s.ctx, protocol.HTTP{
 		URL: string(url), Method: string(method), Headers: body.with(headers), Body: body.text,
-		Timeout: time.Duration(timeout), Pos: c.at.pos,
+		Timeout: time.Duration(timeout), Pos: c.at().pos,
 	})
 	if err != nil {
 		return nil, err

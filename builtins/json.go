@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"unicode/utf8"
 
 	"go.starlark.net/starlark"
 
@@ -62,6 +63,9 @@ func writeJSON(b *bytes.Buffer, v starlark.Value, depth int) error {
 		}
 		b.WriteString(v.String())
 	case starlark.String:
+		if !utf8.ValidString(string(v)) { // JSON has no bytes: it would come back as another string
+			return fmt.Errorf("got a string that is no UTF-8")
+		}
 		raw, err := json.Marshal(string(v))
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ func metrics(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	s.declared.experiment.Metrics = &spec.Metrics{
-		Scrape: scrape, Interval: time.Duration(interval), Timeout: time.Duration(timeout), Pos: c.at.pos,
+		Scrape: scrape, Interval: time.Duration(interval), Timeout: time.Duration(timeout), Pos: c.at().pos,
 	}
 	return nil, nil
 }

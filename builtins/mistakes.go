@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -35,7 +36,7 @@ func syntaxErrors(name, source string, err error) sourceErrors {
 			line = lines[at-1]
 		}
 		found = append(found, protocol.ScriptError{
-			Pos: spec.Pos(e.Pos.String()), Message: notation.Clean(e.Msg, maxMessage), Hint: syntaxHint(e.Msg, line, int(e.Pos.Col)),
+			Pos: spec.Pos(tokenStart(e, lines).String()), Message: notation.Clean(e.Msg, maxMessage), Hint: syntaxHint(e.Msg, line),
 		})
 		next := at
 		for next < len(lines) && !statement.MatchString(lines[next]) {
@@ -52,15 +53,41 @@ func syntaxErrors(name, source string, err error) sourceErrors {
 	return found
 }
 
-// syntaxHint says what is likely meant at a place that is no Starlark.
-func syntaxHint(message, line string, col int) string {
-	before := line
-	if col >= 1 && col-1 <= len(line) {
-		before = strings.TrimRight(line[:col-1], " ")
+// tokenStart is where the token begins that the parser stumbled over; the
+// parser tells where it ends.
+func tokenStart(e syntax.Error, lines []string) syntax.Position {
+	pos := e.Pos
+	if pos.Line < 1 || int(pos.Line) > len(lines) {
+		return pos
 	}
+	line := []rune(lines[pos.Line-1])
+	end := int(pos.Col) - 1
+	switch {
+	case strings.HasPrefix(e.Msg, "got newline") && pos.Col == 1 && pos.Line > 1:
+		pos.Line--
+		pos.Col = int32(len([]rune(lines[pos.Line-1]))) + 1
+	case end < 1 || end > len(line):
+	case strings.HasPrefix(e.Msg, "got identifier"):
+		for pos.Col > 1 && isWord(line[pos.Col-2]) {
+			pos.Col--
+		}
+	case strings.HasPrefix(e.Msg, "got string literal"):
+		if at := strings.LastIndex(string(line[:end-1]), string(line[end-1])); at >= 0 {
+			pos.Col = int32(len([]rune(string(line)[:at]))) + 1
+		}
+	}
+	return pos
+}
+
+func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+var fString = regexp.MustCompile(`\b[fF]["']`)
+
+// syntaxHint says what is likely meant at a place that is no Starlark.
+func syntaxHint(message, line string) string {
 	word := firstWord(line)
 	switch {
-	case strings.HasSuffix(before, "f") && strings.Contains(message, "string literal"):
+	case fString.MatchString(line) && strings.Contains(message, "string literal"):
 		return `there are no f-strings: write "%s" % x, or "{}".format(x)`
 	case word == "import" || word == "from":
 		return `there is no import: write load("//lib.star", "checkout")`
@@ -71,7 +98,7 @@ func syntaxHint(message, line string, col int) string {
 		}[word]
 	case strings.Contains(message, "want ')'") || strings.Contains(message, "want ']'") || strings.Contains(message, "want '}'") || strings.Contains(message, "want ','"):
 		return "is a comma, or a closing bracket, missing before it?"
-	case strings.Contains(message, "want newline") && (word == "if" || word == "for" || word == "def"):
+	case strings.Contains(message, "want ':'"):
 		return "is a colon missing?"
 	case strings.Contains(message, "got '=', want"):
 		return `"=" assigns; "==" compares`

@@ -58,5 +58,5 @@ func (s *Session) tell(c *call, text string, print bool) error {
 	case n > maxNotes:
 		return nil
 	}
-	return s.scene.world.Note(s.ctx, protocol.Note{Text: notation.Clean(text, maxNote), Print: print, Pos: c.at.pos})
+	return s.scene.world.Note(s.ctx, protocol.Note{Text: notation.Clean(text, maxNote), Print: print, Pos: c.at().pos})
 }

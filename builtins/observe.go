@@ -17,7 +17,7 @@ func observe(s *Session, c *call) (starlark.Value, error) {
 	if err := c.unpack(&d); err != nil {
 		return nil, err
 	}
-	got, err := s.scene.world.Observe(s.ctx, protocol.Observe{Duration: time.Duration(d), Pos: c.at.pos})
+	got, err := s.scene.world.Observe(s.ctx, protocol.Observe{Duration: time.Duration(d), Pos: c.at().pos})
 	if err != nil {
 		return nil, err
 	}

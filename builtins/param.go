@@ -42,7 +42,7 @@ func paramValue(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	s.declared.experiment.Params = append(s.declared.experiment.Params, spec.Param{
-		Name: name, Doc: string(doc), Default: notation.Clean(fallback.String(), 500), Value: notation.Clean(value.String(), 500), Pos: c.at.pos,
+		Name: name, Doc: string(doc), Default: notation.Clean(fallback.String(), 500), Value: notation.Clean(value.String(), 500), Pos: c.at().pos,
 	})
 	return value, nil
 }

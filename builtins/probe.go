@@ -24,7 +24,7 @@ func probe(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	s.declared.experiment.Probes = append(s.declared.experiment.Probes, spec.Probe{
-		Name: string(name), URL: string(url), Expect: expect, Every: time.Duration(every), Timeout: time.Duration(timeout), Pos: c.at.pos,
+		Name: string(name), URL: string(url), Expect: expect, Every: time.Duration(every), Timeout: time.Duration(timeout), Pos: c.at().pos,
 	})
 	return newRequests(s, "probe", string(name), time.Duration(timeout)), nil
 }

@@ -23,7 +23,7 @@ func prometheus(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	s.declared.experiment.Prometheus = &spec.Prometheus{
-		URL: string(url), Headers: headers, Interval: time.Duration(interval), Timeout: time.Duration(timeout), Pos: c.at.pos,
+		URL: string(url), Headers: headers, Interval: time.Duration(interval), Timeout: time.Duration(timeout), Pos: c.at().pos,
 	}
 	return nil, nil
 }

@@ -46,7 +46,10 @@ func (s *Session) topLevel(v starlark.Value) (*module, string, error) {
 		return nil, "", fmt.Errorf("got %s, want a function of the script", notation.Got(v))
 	}
 	m := s.library.names[fn.Position().Filename()]
-	if m == nil || fn.NumFreeVars() > 0 || m.globals[fn.Name()] != v {
+	// Free variables do no harm: those of a global are names that its file
+	// loads, or come from a call at its top level, which a fresh worker makes
+	// again with the same result and nothing can change afterwards.
+	if m == nil || m.globals[fn.Name()] != v {
 		return nil, "", hint(fmt.Errorf("got %s, which cannot be found again by its name", notation.Clean(fn.Name(), 80)),
 			"it must run in a fresh process when this one is gone: make it a def at the top level of a file, and hand it what it needs as arguments of rollback()")
 	}

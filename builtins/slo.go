@@ -23,7 +23,7 @@ func slo(s *Session, c *call) (starlark.Value, error) {
 		return nil, err
 	}
 	out := spec.SLO{
-		Name: string(name), SLI: sli.value.sli, When: when.Value, RecoversWithin: time.Duration(recovers), Pos: c.at.pos,
+		Name: string(name), SLI: sli.value.sli, When: when.Value, RecoversWithin: time.Duration(recovers), Pos: c.at().pos,
 	}
 	var err error
 	if out.Min, out.Max, err = bounds(sli.value, "min", min, "max", max); err != nil {

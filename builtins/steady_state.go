@@ -22,7 +22,7 @@ func steadyState(s *Session, c *call) (starlark.Value, error) {
 	if err := s.declared.only(c); err != nil {
 		return nil, err
 	}
-	s.declared.experiment.SteadyState = spec.SteadyState{Baseline: time.Duration(baseline), Within: time.Duration(within), Pos: c.at.pos}
+	s.declared.experiment.SteadyState = spec.SteadyState{Baseline: time.Duration(baseline), Within: time.Duration(within), Pos: c.at().pos}
 	return nil, nil
 }
 

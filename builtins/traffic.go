@@ -37,7 +37,7 @@ func traffic(s *Session, c *call) (starlark.Value, error) {
 	}
 	d.experiment.Traffic = append(d.experiment.Traffic, spec.Traffic{
 		Name: string(name), URL: string(url), Arrivals: float64(arrivals), Method: string(method), Headers: body.with(headers),
-		Body: body.text, Expect: expect, Timeout: time.Duration(timeout), Pos: c.at.pos,
+		Body: body.text, Expect: expect, Timeout: time.Duration(timeout), Pos: c.at().pos,
 	})
 	return newRequests(s, "traffic", string(name), time.Duration(timeout)), nil
 }

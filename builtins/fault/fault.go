@@ -113,6 +113,9 @@ type Engine interface {
 // ErrRefused is in the chain of every error with which Prepare refuses.
 var ErrRefused = errors.New("refused")
 
+// ErrNotBegun is in the chain of an error of Apply that came before any harm.
+var ErrNotBegun = errors.New("not begun")
+
 type refusal string
 
 func (r refusal) Error() string        { return string(r) }

@@ -104,7 +104,7 @@ func (k *kill) Prepare(ctx context.Context, w World, t Target) error {
 func (k *kill) Apply(ctx context.Context, w World) error {
 	p, blind, err := k.grip(ctx, w)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotBegun, err)
 	}
 	defer p.close()
 	if k.StaysDown {
@@ -117,10 +117,10 @@ func (k *kill) Apply(ctx context.Context, w World) error {
 		return k.watch(ctx, w, dieTimeout, func(c container.InspectResponse) bool { return !c.State.Running })
 	}
 	if p == nil {
-		return fmt.Errorf("kill: cannot signal %s: %w", k.Target.Name, blind)
+		return fmt.Errorf("%w: cannot signal %s: %w", ErrNotBegun, k.Target.Name, blind)
 	}
 	if err := p.signal(k.number()); err != nil {
-		return fmt.Errorf("kill: send %s to process %d: %w", k.Signal, p.pid, err)
+		return fmt.Errorf("%w: send %s to process %d: %w", ErrNotBegun, k.Signal, p.pid, err)
 	}
 	return k.acted(ctx, w, p)
 }

@@ -38,7 +38,7 @@ func (p *pause) Prepare(ctx context.Context, w World, t Target) error {
 func (p *pause) Apply(ctx context.Context, w World) error {
 	held, _, err := p.grip(ctx, w)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotBegun, err)
 	}
 	defer held.close()
 	err = settle(ctx, pauseTimeout, "pause", func(ctx context.Context) error {

@@ -41,7 +41,7 @@ func (r *restart) Prepare(ctx context.Context, w World, t Target) error {
 func (r *restart) Apply(ctx context.Context, w World) error {
 	p, _, err := r.grip(ctx, w)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotBegun, err)
 	}
 	defer p.close()
 	err = settle(ctx, r.grace()+killTimeout+startTimeout, "restart", func(ctx context.Context) error {
@@ -56,7 +56,11 @@ func (r *restart) Apply(ctx context.Context, w World) error {
 }
 
 func (r *restart) Undo(ctx context.Context, w World, past Past) (string, error) {
-	return r.revive(ctx, w, past, r.grace()+2*time.Second)
+	note, err := r.revive(ctx, w, past, r.grace()+2*time.Second)
+	if note == runsAgain && past.Settled {
+		note = "" // which is what it is for
+	}
+	return note, err
 }
 
 // Slow adds the time in which a restart whose caller died may still land.

@@ -20,6 +20,8 @@ const (
 	backOff      = 3 * time.Second  // an engine's back-off worth waiting for
 )
 
+const runsAgain = "it was running again already, by its restart policy or by hand"
+
 func (s *subject) remedy() string {
 	if s.Healthy {
 		return "start " + s.Target.Name + " and wait until it is healthy"
@@ -62,7 +64,7 @@ func (s *subject) revive(ctx context.Context, w World, past Past, landing time.D
 		case up(st):
 			if last = s.unwell(c); last == nil {
 				if later && !past.Again {
-					return "it was running again already, by its restart policy or by hand", nil
+					return runsAgain, nil
 				}
 				return "", nil
 			}

@@ -50,7 +50,7 @@ func (s *stop) Prepare(ctx context.Context, w World, t Target) error {
 func (s *stop) Apply(ctx context.Context, w World) error {
 	p, _, err := s.grip(ctx, w)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotBegun, err)
 	}
 	defer p.close()
 	err = settle(ctx, s.grace()+killTimeout, "stop", func(ctx context.Context) error {

@@ -140,8 +140,8 @@ func ask(ctx context.Context, atMost time.Duration, what string, call func(conte
 // settle is ask for a call that harms: it runs to its end though ctx has ended,
 // because the engine goes on with it anyway, and an undo must come after it.
 func settle(ctx context.Context, atMost time.Duration, what string, call func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s: not begun: %w", what, context.Cause(ctx))
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w: %w", what, ErrNotBegun, context.Cause(ctx))
 	}
 	return ask(context.WithoutCancel(ctx), atMost, what, call)
 }

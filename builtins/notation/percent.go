@@ -2,6 +2,7 @@ package notation
 
 import (
 	"math"
+	"strconv"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -41,6 +42,14 @@ func parsePercent(s string) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	n, unit, ok := number(digits)
-	return n / 100, ok && unit == ""
+	return hundredths(digits)
+}
+
+// hundredths reads "99.9" as 0.999, and not as what dividing would make of it.
+func hundredths(digits string) (float64, bool) {
+	if _, unit, ok := number(digits); !ok || unit != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(digits+"e-2", 64)
+	return n, err == nil
 }

@@ -17,11 +17,11 @@ func (q *Quantile) Unpack(v starlark.Value) error {
 	switch v := v.(type) {
 	case starlark.String:
 		digits, ok := strings.CutPrefix(string(v), "p")
-		n, unit, isNumber := number(digits)
-		if !ok || !isNumber || unit != "" {
+		n, isNumber := hundredths(digits)
+		if !ok || !isNumber {
 			return want(v, "%s", written)
 		}
-		x = n / 100
+		x = n
 	case starlark.Float:
 		x = float64(v)
 	default:

@@ -2,6 +2,8 @@ package sli
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,6 +141,9 @@ func checkQuery(query string) error {
 	if op, ok := comparison(expr); ok {
 		return fmt.Errorf("query: got a comparison (%s) at its top, want the number alone: a comparison that is false yields no data, not 0; use min = or max = (or %s bool, for 0 and 1)", op, op)
 	}
+	if steps := subquerySteps(expr); steps > maxSteps {
+		return fmt.Errorf("query: got subqueries of %.0f steps, want at most %d: take a shorter range or a longer step", steps, maxSteps)
+	}
 	if len(selectorsOf(expr)) == 0 {
 		return fmt.Errorf("query: got %q, which reads no series, want one that measures something", query)
 	}
@@ -159,6 +164,30 @@ func comparison(expr parser.Expr) (string, bool) {
 			return "", false
 		}
 	}
+}
+
+// maxSteps is how many points Prometheus itself answers with at most.
+const maxSteps = 11_000
+
+// subquerySteps is the largest number of steps that nested subqueries come to.
+// The engine's sample limit does not bound them: steps without data count nothing.
+func subquerySteps(expr parser.Expr) float64 {
+	most := 1.0
+	parser.Inspect(expr, func(n parser.Node, path []parser.Node) error {
+		steps := 1.0
+		for _, n := range append(slices.Clone(path), n) {
+			if sq, ok := n.(*parser.SubqueryExpr); ok {
+				step := sq.Step
+				if step <= 0 {
+					step = 200 * time.Millisecond
+				}
+				steps *= math.Ceil(float64(sq.Range) / float64(step))
+			}
+		}
+		most = max(most, steps)
+		return nil
+	})
+	return most
 }
 
 // selectorsOf lists the vector selectors an expression reads.

@@ -111,10 +111,10 @@ func TestRatioWithoutValue(t *testing.T) {
 func TestRatioGoodBeyondTotal(t *testing.T) {
 	st := NewStore(Limits{})
 	for i := range 3 {
-		scrape(t, st, "api", after(i), fmt.Sprint("good ", 3*i), fmt.Sprint("total ", i), "huge 1e300", "inf +Inf")
+		scrape(t, st, "api", after(i), fmt.Sprint("good ", 3*i), fmt.Sprint("total ", i), "huge 1e300", "pinf +Inf")
 	}
 	wantNone(t, over(st).Value(ctx, ratioOf("good", "total"), span(0, 2)), "good (6) is more than total (2)")
-	wantNone(t, over(st).Value(ctx, ratioOf("inf", "inf"), span(-1, 2)), "no data")
+	wantNone(t, over(st).Value(ctx, ratioOf("pinf", "pinf"), span(-1, 2)), "no data")
 	scrape(t, st, "api", after(3), "huge 1e308")
 	wantNone(t, over(st).Value(ctx, ratioOf("huge", "huge"), span(0, 3)), "2^53")
 }

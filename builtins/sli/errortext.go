@@ -1,6 +1,9 @@
 package sli
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 var (
 	// requestPrefix is how net/http begins an error. The URL may hold what must
@@ -14,4 +17,10 @@ var (
 // for the same failure.
 func errorText(s string) string {
 	return oneLine(localAddress.ReplaceAllString(requestPrefix.ReplaceAllString(s, ""), ""))
+}
+
+// timedOut tells a timeout, of which net/http has several wordings, by the text
+// that is all vegeta keeps of an error.
+func timedOut(s string) bool {
+	return strings.Contains(s, "deadline exceeded") || strings.Contains(s, "Client.Timeout") || strings.HasSuffix(s, "i/o timeout")
 }

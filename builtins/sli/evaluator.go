@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -25,7 +26,8 @@ type Config struct {
 // Evaluator turns SLIs into numbers. It is safe for concurrent use.
 type Evaluator struct {
 	Config
-	engine *promql.Engine
+	engine  *promql.Engine
+	running sync.Map // texts of the queries that are being evaluated
 }
 
 // lookback is how many intervals a sample stays valid without a successor.

@@ -201,8 +201,8 @@ func (p *PrometheusServer) readings(ctx context.Context, query string, w Window,
 func (p *PrometheusServer) fresh(ctx context.Context, selectors []*parser.VectorSelector, now time.Time) (time.Duration, string) {
 	worst, why, found := time.Duration(0), "", false
 	for _, vs := range selectors {
-		key := vs.String()
-		vec, err := p.vector(ctx, "max by (job, instance) (timestamp("+plain(vs)+"))", now)
+		key := plain(vs)
+		vec, err := p.vector(ctx, "max by (job, instance) (timestamp("+key+"))", now)
 		p.mu.Lock()
 		newest, known := p.newest[key]
 		p.mu.Unlock()

@@ -18,16 +18,13 @@ func (e *Evaluator) query(ctx context.Context, query string, w Window) Value {
 	if e.onServer(query) {
 		return e.Prometheus.query(ctx, text, w)
 	}
-	q, err := e.engine.NewInstantQuery(ctx, e.Store, nil, text, w.End)
+	res, err := e.exec(ctx, text, func() (promql.Query, error) {
+		return e.engine.NewInstantQuery(ctx, e.Store, nil, text, w.End)
+	})
 	if err != nil {
 		return none("%v", err)
 	}
-	defer q.Close()
-	res := q.Exec(ctx)
-	if res.Err != nil {
-		return none("%s", e.queryError(ctx, res.Err))
-	}
-	switch v := res.Value.(type) {
+	switch v := res.(type) {
 	case promql.Scalar:
 		return finite(v.V, w.Length())
 	case promql.Vector:
@@ -41,15 +38,51 @@ func (e *Evaluator) query(ctx context.Context, query string, w Window) Value {
 		}
 		return finite(v[0].F, w.Length())
 	}
-	return none("got a %s, want a number", res.Value.Type())
+	return none("got a %s, want a number", res.Type())
 }
 
-func (e *Evaluator) queryError(ctx context.Context, err error) string {
-	var late promql.ErrQueryTimeout
-	if errors.As(err, &late) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Sprintf("no answer within %s", e.Timeout)
+// exec runs a query in the engine, and returns when ctx ends even if the
+// engine does not: it looks at its context between steps only, and a subquery
+// can keep it for seconds, while the watcher has a heartbeat to send. What is
+// left running is bounded by never running the same query twice at once.
+func (e *Evaluator) exec(ctx context.Context, text string, prepare func() (promql.Query, error)) (parser.Value, error) {
+	if _, running := e.running.LoadOrStore(text, true); running {
+		return nil, errors.New("its last evaluation has not ended yet: ask for less")
 	}
-	return err.Error()
+	type answer struct {
+		value parser.Value
+		err   error
+	}
+	out := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			if r := recover(); r != nil {
+				a = answer{nil, fmt.Errorf("evaluation failed: %v", r)}
+			}
+			e.running.Delete(text)
+			out <- a
+		}()
+		q, err := prepare()
+		if err != nil {
+			a.err = err
+			return
+		}
+		// Not closed: the answer outlives the query, and Close would give its points back to a pool.
+		res := q.Exec(ctx)
+		a = answer{res.Value, res.Err}
+	}()
+	var a answer
+	select {
+	case a = <-out:
+	case <-ctx.Done():
+		a.err = ctx.Err()
+	}
+	var late promql.ErrQueryTimeout
+	if a.err != nil && (errors.As(a.err, &late) || errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		a.err = fmt.Errorf("no answer within %s", e.Timeout)
+	}
+	return a.value, a.err
 }
 
 // selectorsIn lists the selectors of a query that Check has passed.
@@ -92,18 +125,15 @@ func (e *Evaluator) readings(ctx context.Context, query string, w Window) ([]rea
 	if e.onServer(query) {
 		return e.Prometheus.readings(ctx, text, w, step)
 	}
-	q, err := e.engine.NewRangeQuery(ctx, e.Store, nil, text, w.Start, w.End, step)
+	res, err := e.exec(ctx, text+" over a range", func() (promql.Query, error) {
+		return e.engine.NewRangeQuery(ctx, e.Store, nil, text, w.Start, w.End, step)
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer q.Close()
-	res := q.Exec(ctx)
-	if res.Err != nil {
-		return nil, errors.New(e.queryError(ctx, res.Err))
-	}
-	m, isMatrix := res.Value.(promql.Matrix)
+	m, isMatrix := res.(promql.Matrix)
 	if !isMatrix {
-		return nil, fmt.Errorf("got a %s, want numbers", res.Value.Type())
+		return nil, fmt.Errorf("got a %s, want numbers", res.Type())
 	}
 	values := make(map[int64][]float64)
 	for _, s := range m {

@@ -1,11 +1,14 @@
 package sli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/prometheus/promql"
 )
 
 // A failed scrape ends a series at once, not after a lookback.
@@ -35,12 +38,12 @@ func TestLookbackIsFiveIntervals(t *testing.T) {
 
 func TestQueryWithoutValue(t *testing.T) {
 	st := NewStore(Limits{})
-	scrape(t, st, "api", t0, "x 0", `y{a="1"} 1`, `y{a="2"} 1`, "nan NaN", "inf +Inf")
+	scrape(t, st, "api", t0, "x 0", `y{a="1"} 1`, `y{a="2"} 1`, "anan NaN", "pinf +Inf")
 	for query, why := range map[string]string{
 		"x/x":                  "NaN: 0/0",
-		"nan":                  "NaN",
-		"inf":                  "+Inf",
-		"-y{a=\"1\"}/x":        "-Inf",
+		"anan":                 "NaN",
+		"pinf":                 "+Inf",
+		"-1/x":                 "-Inf",
 		"scalar(y)":            "NaN",
 		"y":                    "got 2 series",
 		"gone":                 "no series matches gone; scraped: api",
@@ -93,7 +96,35 @@ func TestQueryTooLarge(t *testing.T) {
 	st := NewStore(Limits{})
 	scrape(t, st, "api", t0, "x 1")
 	e := over(st)
-	wantNone(t, e.Value(ctx, promqlOf("sum_over_time(x[9h:1ms] offset -1h)"), Window{t0, t0}), "too many samples")
+	wantNone(t, e.Value(ctx, promqlOf("sum_over_time(x[9h:1ms])"), Window{t0, t0}), "got subqueries of 32400000 steps, want at most 11000")
+	wantNone(t, e.Value(ctx, promqlOf("max_over_time(sum_over_time(x[1m:1s])[1h:1s])"), Window{t0, t0}), "got subqueries of 216000 steps")
+	for i := range 1001 {
+		scrape(t, st, "api", after(i+1), "x 1")
+	}
+	e.engine = promql.NewEngine(promql.EngineOpts{MaxSamples: 100, Timeout: time.Second})
+	wantNone(t, e.Value(ctx, promqlOf("count_over_time(x[1m])"), span(0, 1000)), "too many samples")
+}
+
+// The watcher is not held up by a query that does not end.
+func TestQueryThatDoesNotEnd(t *testing.T) {
+	e := NewEvaluator(Config{Store: NewStore(Limits{}), Timeout: time.Millisecond})
+	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	stuck, end := make(chan bool), make(chan bool)
+	_, err := e.exec(ctx, "q", func() (promql.Query, error) {
+		close(stuck)
+		<-end
+		panic("at last")
+	})
+	if err == nil || err.Error() != "no answer within 1ms" {
+		t.Errorf("got %v, want no answer", err)
+	}
+	<-stuck
+	never := func() (promql.Query, error) { t.Error("was run a second time"); return nil, nil }
+	if _, err := e.exec(ctx, "q", never); err == nil || !strings.Contains(err.Error(), "has not ended") {
+		t.Errorf("got %v, want it not to be run twice", err)
+	}
+	close(end)
 }
 
 func TestErrorsOfASource(t *testing.T) {

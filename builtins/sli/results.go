@@ -122,7 +122,7 @@ func (rs *Results) intern(text string) uint8 {
 	if i, ok := rs.errIndex[text]; ok {
 		return i
 	}
-	if len(rs.errs) == maxErrs {
+	if len(rs.errs) >= maxErrs {
 		text = "another error"
 		if i, ok := rs.errIndex[text]; ok {
 			return i

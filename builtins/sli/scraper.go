@@ -40,7 +40,7 @@ type Scraper struct {
 }
 
 // Run scrapes until ctx ends, and returns when everything it started has,
-// except a Fetch that ignores its context.
+// except a Fetch that ignores its context for a second.
 func (s *Scraper) Run(ctx context.Context) {
 	interval, now := cmp.Or(s.Interval, 200*time.Millisecond), s.Now
 	if now == nil {
@@ -151,8 +151,11 @@ func (s *Scraper) scrape(ctx context.Context, ep Endpoint, now func() time.Time,
 			got.err = limited.Err()
 		}
 	}
-	if ctx.Err() != nil {
-		return // the run is over, which says nothing of the endpoint
+	if ctx.Err() != nil { // the run is over, which says nothing of the endpoint
+		if !returned {
+			await(answer, time.Second)
+		}
+		return
 	}
 	if got.err == nil {
 		// An error counts as a failed scrape, and Sources has it.
@@ -168,11 +171,22 @@ func (s *Scraper) scrape(ctx context.Context, ep Endpoint, now func() time.Time,
 		select {
 		case <-answer:
 		case <-ctx.Done():
+			await(answer, time.Second)
 			return
 		}
 	}
 	e.idle = true
 	events <- e
+}
+
+// await gives a Fetch whose context has ended the time to notice.
+func await(answer <-chan fetched, grace time.Duration) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-answer:
+	case <-timer.C:
+	}
 }
 
 func (s *Scraper) fetch(ctx context.Context, target string) (f fetched) {

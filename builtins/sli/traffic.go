@@ -221,6 +221,8 @@ func (t *Traffic) collect(in *vegeta.Result, sent time.Time) {
 	switch {
 	case in.Code == 0 && t.wasCut.Err() != nil:
 		r.outcome, text = unknown, "cut off by the end of the traffic"
+	case in.Code == 0 && timedOut(in.Error):
+		text = fmt.Sprintf("no whole answer within %s", t.timeout)
 	case in.Code == 0:
 		text = errorText(in.Error)
 	case t.expected(int(in.Code)):

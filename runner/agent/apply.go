@@ -62,6 +62,9 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 	}
 	failpoint.Hit("after-applied")
 	now := time.Now()
+	if errors.Is(err, fault.ErrNotBegun) {
+		c.past.Settled = true
+	}
 	ended()
 	if err != nil {
 		return none, a.failed(c, err)

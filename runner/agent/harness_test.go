@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -248,3 +249,5 @@ func mustJSON(t testing.TB, v any) string {
 	}
 	return string(raw)
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

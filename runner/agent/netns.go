@@ -40,10 +40,12 @@ func (slots insideSlots) dial(ctx context.Context, pid, port int, alive func() b
 	var conn net.Conn
 	err = inside(ns, func() error {
 		var d net.Dialer
-		for _, host := range []string{"127.0.0.1", "::1"} {
-			conn, err = d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-			if !errors.Is(err, syscall.ECONNREFUSED) {
-				return err
+		var err error
+		conn, err = d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			if six, err := d.DialContext(ctx, "tcp", net.JoinHostPort("::1", strconv.Itoa(port))); err == nil {
+				conn = six
+				return nil
 			}
 		}
 		return err

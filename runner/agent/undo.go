@@ -126,7 +126,8 @@ func (m *mender) insist(c *charge, r *protocol.UndoResult) {
 			return
 		}
 		c.past.Again = true
-		if last == nil || !errors.Is(err, context.Canceled) { // else the deadline says less than what came before
+		cut := ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+		if last == nil || !cut { // else the deadline says less than what came before
 			last = err
 		}
 		select {

@@ -68,9 +68,17 @@ func text(source []byte) error {
 		if c == utf8.RuneError && size == 1 {
 			return fmt.Errorf("is no UTF-8: see line %d", line(at))
 		}
+		if reorders(c) {
+			return fmt.Errorf("has the character %U in line %d, which makes people read another text than the interpreter", c, line(at))
+		}
 		at += size
 	}
 	return nil
+}
+
+// reorders says that a character changes the direction of the line it is in.
+func reorders(c rune) bool {
+	return c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069
 }
 
 func kind(m fs.FileMode) string {

@@ -40,6 +40,7 @@ type Options struct {
 	Allow     []string
 	State     string        // directory of ledgers; empty: the agent's default
 	Heartbeat time.Duration // silence that ends an agent; 0: its default
+	Undo      time.Duration // how long one undo may take; 0: the agent's default
 	Out       string        // folder of runs
 	Log       string        // CHAOS_LOG.md; empty: none is written
 	Args      []string      // the command line, for the journal
@@ -258,7 +259,7 @@ func (r *run) hello() protocol.Hello {
 	}
 	return protocol.Hello{
 		Run: r.id, Mode: protocol.ModeRun, State: r.opt.State, Project: r.opt.Project,
-		Allow: r.opt.Allow, Heartbeat: r.opt.Heartbeat,
+		Allow: r.opt.Allow, Heartbeat: r.opt.Heartbeat, Undo: r.opt.Undo,
 		Header: protocol.RunHeader{Name: r.exp.Name, Script: script, OutDir: r.dir, Log: log},
 	}
 }

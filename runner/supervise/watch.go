@@ -64,6 +64,17 @@ func (w *watcher) arm(on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.armed = on
+	w.restart()
+}
+
+// forget has every condition begin to last anew.
+func (w *watcher) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.restart()
+}
+
+func (w *watcher) restart() {
 	for _, c := range w.conditions {
 		c.violated, c.blind = time.Time{}, time.Time{}
 	}
@@ -103,7 +114,11 @@ func (w *watcher) loop() {
 			return
 		}
 		now := time.Now()
-		w.look(now)
+		if now.Sub(last) > answerLimit {
+			w.forget() // this process stood still: what it did not see is no blindness of a source
+		} else {
+			w.look(now)
+		}
 		w.heart(now, now.Sub(last))
 		last = now
 		timer.Reset(w.interval + w.interval/4) // samples lead; the timer follows where none come
@@ -141,17 +156,26 @@ func (w *watcher) look(now time.Time) {
 	conditions, armed, listener := w.conditions, w.armed, w.listener
 	w.mu.Unlock()
 	if armed {
-		values := w.evaluate(now, conditions)
-		for i, c := range conditions {
-			if abort := w.judge(c, values[i], now); abort != nil {
-				w.r.abort(*abort)
-				break
-			}
+		if fired := w.fired(conditions, w.evaluate(now, conditions), now); fired != nil {
+			w.r.abort(*fired)
 		}
 	}
 	if listener != nil {
 		listener(now)
 	}
+}
+
+// fired updates every condition and returns the first that fires.
+func (w *watcher) fired(conditions []*condition, readings []reading, now time.Time) (first *journal.Abort) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, c := range conditions {
+		w.r.journal.Record(sampleOf(c.Name, readings[i].Value, c.bad(readings[i])))
+		if abort := c.judge(readings[i], now); abort != nil && first == nil {
+			first = abort
+		}
+	}
+	return first
 }
 
 // reading is a condition's value, and for how long new data behind it has been
@@ -180,10 +204,13 @@ func (w *watcher) evaluate(now time.Time, conditions []*condition) []reading {
 	return readings
 }
 
-// judge updates a condition with a value and says whether it fires.
-func (w *watcher) judge(c *condition, v reading, now time.Time) *journal.Abort {
-	bad := v.OK && (c.Below != nil && v.V < *c.Below || c.Above != nil && v.V > *c.Above)
-	w.r.journal.Record(sampleOf(c.Name, v.Value, bad))
+func (c *condition) bad(v reading) bool {
+	return v.OK && (c.Below != nil && v.V < *c.Below || c.Above != nil && v.V > *c.Above)
+}
+
+// judge updates a condition with a reading and says whether it fires.
+func (c *condition) judge(v reading, now time.Time) *journal.Abort {
+	bad := c.bad(v)
 	since(&c.violated, bad, now, v.OK) // no data leaves it as it was: it proves nothing
 	since(&c.blind, !v.OK || v.overdue > 0, now, true)
 	fired := journal.Abort{Name: c.Name, Want: wanted(c.Abort), Seen: now, Pos: c.Pos}

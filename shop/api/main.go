@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"chaosrunner/shop/api/catalog"
 	"chaosrunner/shop/api/checkout"
@@ -49,6 +51,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	placer := &checkout.ChargeFirst{Payments: payer, Orders: store}
 
 	if cfg.catalogFallback {
+		redis.SetLogger(&logging.VoidLogger{}) // its errors come back to us, and are in our own log
 		cache := catalog.NewCache(cfg.redisAddr, deps)
 		defer cache.Close()
 		fallback := newFallback(cfg, cache, deps, log, routes.Registry)

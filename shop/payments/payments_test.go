@@ -161,6 +161,9 @@ func TestTornLastLine(t *testing.T) {
 		if _, _, err := l.Charge(7, "", ""); err != nil {
 			t.Fatal(err)
 		}
+		if text, err := os.ReadFile(torn); err != nil || text[len(text)-1] != '\n' {
+			t.Fatalf("cut at %d: rests of the torn line are still in the file: %q, %v", cut, text, err)
+		}
 		if count, amount := open(t, torn).Total(); count != 2 || amount != 107 {
 			t.Fatalf("cut at %d: got %d, %d, want 2, 107", cut, count, amount)
 		}

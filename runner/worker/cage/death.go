@@ -1,9 +1,9 @@
 package cage
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -53,20 +53,25 @@ func (d Death) String() string {
 	return fmt.Sprintf("exit code %d", d.Code)
 }
 
+// ending is what is known of a process that has ended.
+type ending struct {
+	state  *os.ProcessState // nil: another has reaped it
+	err    error            // of waiting for it
+	stderr string
+	cut    bool // killed by us, in the middle of its last words
+}
+
 // classify finds the cause in how the process ended and in its last words.
 // What a process says of itself is believed only where its ending agrees:
 // Go's fatal errors exit with code 2, C's abort.
-func classify(state *os.ProcessState, waited error, stderr string, memory int64) Death {
-	d := Death{Code: -1, Memory: memory, Stderr: stderr}
-	if state == nil {
-		if waited == nil {
-			waited = errors.New("no status")
-		}
-		d.Cause, d.Detail = Lost, waited.Error()
+func classify(e ending, memory int64) Death {
+	d := Death{Code: -1, Memory: memory, Stderr: e.stderr}
+	if e.state == nil {
+		d.Cause, d.Detail = Lost, fmt.Sprint(e.err)
 		return d
 	}
-	d.Code = state.ExitCode()
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	d.Code = e.state.ExitCode()
+	if status, ok := e.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		d.Signal = status.Signal()
 	}
 	d.Cause = Exited
@@ -76,8 +81,8 @@ func classify(state *os.ProcessState, waited error, stderr string, memory int64)
 	case d.Signal != 0:
 		d.Cause = Signaled
 	}
-	if d.Code == 2 || d.Signal == syscall.SIGABRT || d.Code == raceCode {
-		if cause, detail := spoken(stderr); cause != "" {
+	if d.Code == 2 || d.Code == raceCode || d.Signal == syscall.SIGABRT || (e.cut && d.Signal == syscall.SIGKILL) {
+		if cause, detail := spoken(e.stderr); cause != "" {
 			d.Cause, d.Detail = cause, detail
 		}
 	}
@@ -94,22 +99,31 @@ var noMemory = []string{
 	"failed to create new OS thread", "pthread_create failed", "failed to allocate",
 }
 
+// nilInRuntime is Go's runtime using memory that it asked for and did not get:
+// the collector's span queues do not look (go1.26, newSpanSPMC). Code outside
+// the runtime panics instead.
+var nilInRuntime = regexp.MustCompile(`^(?:` +
+	`SIG(?:SEGV|BUS): [^\n]*\n[^\n]* addr=0x[0-9a-f]{1,3}\n\ngoroutine 0 [^\n]*\nruntime\.` + `|` +
+	`fatal error: unexpected signal during runtime execution\n\[signal SIG(?:SEGV|BUS)[^\n]* addr=0x[0-9a-f]{1,3} ` + `)`)
+
 // spoken reads the cause from a process's last words: the first line that says
 // it counts. A panic's text may be anyone's, so nothing is read into it.
 func spoken(stderr string) (Cause, string) {
-	for line := range strings.Lines(stderr) {
-		line = strings.TrimRight(line, "\r\n")
+	for text := stderr; text != ""; {
+		line, rest, _ := strings.Cut(text, "\n")
+		line = strings.TrimRight(line, "\r")
 		switch {
 		case !startsDying([]byte(line)):
 		case strings.HasPrefix(line, "panic: "):
 			return Crashed, line
 		case strings.Contains(line, "stack overflow"), strings.Contains(line, "goroutine stack exceeds"):
 			return StackOverflow, line
-		case containsAny(line, noMemory):
+		case containsAny(line, noMemory), nilInRuntime.MatchString(text):
 			return OutOfMemory, line
 		case !strings.HasPrefix(line, "runtime: "): // which only leads up to the fatal error
 			return Crashed, line
 		}
+		text = rest
 	}
 	return "", ""
 }

@@ -5,35 +5,35 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
-	"time"
 )
 
 // deaths is how a worker can die, by its own doing.
 var deaths = map[string]struct {
-	die  func()
-	want Cause
-	says string // what String begins with
+	die    func()
+	memory int64 // its limit; 0: the default
+	says   string
 }{
-	"append":         {appendForever, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"one block":      {func() { sink = make([]byte, 8<<30) }, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"pointers":       {func() { sink = make([]any, 1<<29) }, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"a map":          {mapForever, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"strings":        {func() { s := "x"; doubleForever(s) }, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"small blocks":   {listForever, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"goroutines":     {goForever, OutOfMemory, "ran out of memory (limit 1 GiB)"},
-	"recursion":      {func() { sink = recurse(0) }, StackOverflow, "stack overflow (limit 128 MiB)"},
-	"panic":          {func() { panic("no such luck") }, Crashed, "crashed: panic: no such luck"},
-	"nil":            {func() { var p *int; *p = 1 }, Crashed, "crashed: panic: runtime error: invalid memory address"},
-	"too long":       {func() { n := -1; sink = make([]byte, n) }, Crashed, "crashed: panic: runtime error: makeslice: len out of range"},
-	"panic of words": {func() { panic("x\nfatal error: out of memory") }, Crashed, "crashed: panic: x"},
-	"deadlock":       {func() { select {} }, Crashed, "crashed: fatal error: all goroutines are asleep - deadlock!"},
-	"exit 0":         {func() { os.Exit(0) }, Exited, "exit code 0"},
-	"exit 3":         {func() { os.Exit(3) }, Exited, "exit code 3"},
-	"exit 2":         {func() { os.Exit(2) }, Exited, "exit code 2"},
-	"says so":        {func() { fmt.Fprintln(os.Stderr, "fatal error: out of memory"); os.Exit(1) }, Exited, "exit code 1"},
+	"append":         {appendForever, 0, "ran out of memory (limit 1 GiB)"},
+	"one block":      {func() { sink = make([]byte, 8<<30) }, 0, "ran out of memory (limit 1 GiB)"},
+	"pointers":       {func() { sink = make([]any, 1<<29) }, 0, "ran out of memory (limit 1 GiB)"},
+	"a map":          {mapForever, smallLimit, "ran out of memory (limit 192 MiB)"},
+	"strings":        {doubleForever, smallLimit, "ran out of memory (limit 192 MiB)"},
+	"small blocks":   {listForever, smallLimit, "ran out of memory (limit 192 MiB)"},
+	"goroutines":     {goForever, smallLimit, "ran out of memory (limit 192 MiB)"},
+	"recursion":      {func() { sink = recurse(0) }, 0, "stack overflow (limit 128 MiB)"},
+	"panic":          {func() { panic("no such luck") }, 0, "crashed: panic: no such luck"},
+	"nil":            {func() { var p *int; *p = 1 }, 0, "crashed: panic: runtime error: invalid memory address or nil pointer dereference"},
+	"too long":       {func() { n := -1; sink = make([]byte, n) }, 0, "crashed: panic: runtime error: makeslice: len out of range"},
+	"panic of words": {func() { panic("x\nfatal error: out of memory") }, 0, "crashed: panic: x"},
+	"deadlock":       {func() { select {} }, 0, "crashed: fatal error: all goroutines are asleep - deadlock!"},
+	"exit 0":         {func() { os.Exit(0) }, 0, "exit code 0"},
+	"exit 3":         {func() { os.Exit(3) }, 0, "exit code 3"},
+	"exit 2":         {func() { os.Exit(2) }, 0, "exit code 2"},
+	"says so":        {func() { fmt.Fprintln(os.Stderr, "fatal error: out of memory"); os.Exit(1) }, 0, "exit code 1"},
 }
+
+const smallLimit = 192 << 20 // more than a worker needs, and quick to fill
 
 var sink any
 
@@ -53,8 +53,8 @@ func mapForever() {
 	}
 }
 
-func doubleForever(s string) {
-	for {
+func doubleForever() {
+	for s := "x"; ; {
 		s += s
 		sink = s
 	}
@@ -90,17 +90,13 @@ func TestDeaths(t *testing.T) {
 	for name, want := range deaths {
 		t.Run(name, func(t *testing.T) {
 			if name == "deadlock" && cgo {
-				t.Skip("with cgo the runtime does not look for deadlocks")
+				t.Skip("with cgo, Go's runtime does not look for deadlocks")
 			}
-			c := play(t, Options{}, "die", name)
-			select {
-			case <-c.Done():
-			case <-time.After(60 * time.Second):
-				t.Fatalf("it lives on\n%s", c.Stderr())
-			}
-			d := c.Wait()
-			if d.Cause != want.want || !strings.HasPrefix(d.String(), want.says) {
-				t.Errorf("got %s (%q, code %d, %q), want %s (%q)\n%s", d.Cause, d, d.Code, d.Detail, want.want, want.says, d.Stderr)
+			c := play(t, Options{Memory: want.memory}, "die", name)
+			var d Death
+			within(t, "its death", func() { d = c.Wait() })
+			if got := d.String(); got != want.says {
+				t.Errorf("got %q (%q, code %d, %q), want %q\n%s", got, d.Cause, d.Code, d.Detail, want.says, d.Stderr)
 			}
 			if len(d.Stderr) > maxWords {
 				t.Errorf("got %d bytes of stderr, want at most %d", len(d.Stderr), maxWords)
@@ -111,8 +107,8 @@ func TestDeaths(t *testing.T) {
 
 // The limit is what Start was told.
 func TestMemoryLimit(t *testing.T) {
-	c := play(t, Options{Memory: 128 << 20}, "die", "append")
-	if d := c.Wait(); d.String() != "ran out of memory (limit 128 MiB)" {
+	c := play(t, Options{Memory: smallLimit}, "die", "append")
+	if d := c.Wait(); d.String() != "ran out of memory (limit 192 MiB)" {
 		t.Errorf("got %q\n%s", d, d.Stderr)
 	}
 	if _, err := Start(Options{Memory: 1 << 20}, self(t)); err == nil || err.Error() != "cage: got a memory limit of 1 MiB, want at least 64 MiB" {
@@ -133,6 +129,9 @@ func TestClassify(t *testing.T) {
 		{"exit 2", "runtime: failed to create new OS thread (have 9 already; errno=12)\nfatal error: newosproc\n", "ran out of memory (limit 64 MiB)"},
 		{"kill -ABRT $$", "runtime/cgo: pthread_create failed: Resource temporarily unavailable\n", "ran out of memory (limit 64 MiB)"},
 		{"exit 2", "runtime: goroutine stack exceeds 8388608-byte limit\nfatal error: stack overflow\n", "stack overflow (limit 8 MiB)"},
+		{"exit 2", "SIGSEGV: segmentation violation\nPC=0x435d9d m=0 sigcode=1 addr=0x0\n\ngoroutine 0 gp=0x8c56a0 m=0 mp=0x8c66a0 [idle]:\nruntime.(*spanQueue).tryDrain(0x7, 0x4)\n", "ran out of memory (limit 64 MiB)"},
+		{"exit 2", "SIGSEGV: segmentation violation\nPC=0x1 m=0 sigcode=1 addr=0xc000123456\n\ngoroutine 0 gp=0x8 m=0 mp=0x8 [idle]:\nruntime.x()\n", "crashed: SIGSEGV: segmentation violation"},
+		{"exit 2", "fatal error: unexpected signal during runtime execution\n[signal SIGSEGV: segmentation violation code=0x1 addr=0x18 pc=0x1]\n", "ran out of memory (limit 64 MiB)"},
 		{"exit 2", "fatal error: concurrent map writes\n", "crashed: fatal error: concurrent map writes"},
 		{"exit 2", "panic: \xff\n", "crashed: panic: \xff"},
 		{"exit 2", "usage: …", "exit code 2"},
@@ -141,11 +140,11 @@ func TestClassify(t *testing.T) {
 		{"kill -TERM $$", "", "killed by signal SIGTERM"},
 		{"kill -SYS $$", "", "killed by signal SIGSYS: it made a forbidden system call"},
 	} {
-		if got := classify(state(c.script), nil, c.stderr, 64<<20).String(); got != c.want {
+		if got := classify(ending{state: state(c.script), stderr: c.stderr}, 64<<20).String(); got != c.want {
 			t.Errorf("%s, %q: got %q, want %q", c.script, c.stderr, got, c.want)
 		}
 	}
-	if got := classify(nil, errors.New("waitid: no child processes"), "", 0).String(); got != "ended, nobody knows how: waitid: no child processes" {
+	if got := classify(ending{err: errors.New("waitid: no child processes")}, 0).String(); got != "ended, nobody knows how: waitid: no child processes" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -13,8 +13,12 @@ const (
 	maxLine   = 4 << 10  // a longer line is taken in parts
 )
 
+// fatal begins what only a dying Go runtime says. It then prints every
+// goroutine, whatever GOTRACEBACK says: of 400,000 that takes minutes.
+const fatal = "fatal error: "
+
 // dying begins the line in which Go, or C below it, says what it dies of.
-var dying = []string{"panic: ", "fatal error: ", "runtime: ", "runtime/cgo: ", "FATAL: ThreadSanitizer", "ThreadSanitizer: "}
+var dying = []string{"panic: ", fatal, "runtime: ", "runtime/cgo: ", "SIGSEGV: ", "SIGBUS: ", "FATAL: ThreadSanitizer", "ThreadSanitizer: "}
 
 // lastWords keeps the end of what a process writes to stderr. Once it says what
 // it dies of, that line and what follows are kept instead: a fatal error can
@@ -25,6 +29,9 @@ type lastWords struct {
 	line  []byte // not yet ended
 	inner bool   // line goes on an earlier part of the same line
 	died  bool   // text holds the cause
+	fatal bool   // and it is one that prints every goroutine
+
+	enough func() // called once fatal and full: what follows is of no use
 }
 
 // ReadFrom reads r to its end.
@@ -39,12 +46,21 @@ func (w *lastWords) Write(p []byte) (int, error) {
 			w.line = append(w.line, b[:n]...)
 			b = b[n:]
 			if ended := w.line[len(w.line)-1] == '\n'; ended || len(w.line) == maxLine {
-				w.text, w.died = w.with(w.line)
+				w.take()
 				w.line, w.inner = w.line[:0], !ended
 			}
 		}
 	}
 	return len(p), nil
+}
+
+func (w *lastWords) take() {
+	w.fatal = w.fatal || (!w.inner && bytes.HasPrefix(w.line, []byte(fatal)))
+	w.text, w.died = w.with(w.line)
+	if w.fatal && len(w.text) == maxWords && w.enough != nil {
+		w.enough()
+		w.enough = nil
+	}
 }
 
 // with is the text, and whether it holds the cause, once line has come.

@@ -7,9 +7,9 @@ import (
 )
 
 func TestLastWords(t *testing.T) {
-	chatter := strings.Repeat("all is well\n", 10_000)
+	chatter := strings.Repeat("all is well\n", 3_000)
 	cause := "fatal error: out of memory\n"
-	trace := strings.Repeat("\tsome/frame.go:1 +0x1\n", 10_000)
+	trace := strings.Repeat("\tsome/frame.go:1 +0x1\n", 1_000)
 	for _, c := range []struct {
 		name, text string
 		check      func(got string) bool
@@ -21,7 +21,7 @@ func TestLastWords(t *testing.T) {
 			return len(got) == maxWords && strings.Index(got, cause) == maxBefore
 		}},
 		{"the cause, unended", chatter + "panic: x", func(got string) bool { return strings.HasSuffix(got, "well\npanic: x") && len(got) == maxBefore+8 }},
-		{"one long line", strings.Repeat("panic: ", 1<<20), func(got string) bool { return len(got) == maxWords && strings.HasPrefix(got, "panic: ") }},
+		{"one long line", strings.Repeat("panic: ", 1<<14), func(got string) bool { return len(got) == maxWords && strings.HasPrefix(got, "panic: ") }},
 		{"no line begins so", strings.Repeat("x", maxLine) + cause + chatter, func(got string) bool { return !strings.Contains(got, "fatal") }},
 		{"not text", "\xff\xfe\n", func(got string) bool { return got == "�\n" }},
 	} {
@@ -56,7 +56,7 @@ func FuzzLastWords(f *testing.F) {
 		if a, b := whole.String(), parts.String(); a != b || len(whole.text) > maxWords {
 			t.Errorf("got %d bytes at once, %d in parts:\n%.100q\n%.100q", len(a), len(b), a, b)
 		}
-		_ = fmt.Sprint(classify(nil, nil, whole.String(), 1))
+		_ = fmt.Sprint(classify(ending{stderr: whole.String()}, 1))
 		_, _ = spoken(whole.String())
 	})
 }

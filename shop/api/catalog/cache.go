@@ -35,6 +35,7 @@ func NewCache(addr string, metrics *dependency.Metrics) *Cache {
 	return &Cache{metrics: metrics, rdb: redis.NewClient(&redis.Options{
 		Addr:                  addr,
 		DialTimeout:           cacheBudget,
+		DialerRetries:         1,
 		MaxRetries:            -1,
 		ContextTimeoutEnabled: true,
 		DisableIdentity:       true,

@@ -43,6 +43,7 @@ type Fallback struct {
 	log      *slog.Logger
 	breaker  breaker
 	seen     chan Product
+	uncached bool
 	degraded prometheus.Gauge
 	served   prometheus.Counter
 }
@@ -108,7 +109,7 @@ func (f *Fallback) Run(ctx context.Context) {
 		case <-tick.C:
 			f.refresh(ctx)
 		case p := <-f.seen:
-			f.logCache(f.cache.Save(ctx, p))
+			f.cached(ctx, f.cache.Save(ctx, p))
 		}
 	}
 }
@@ -120,7 +121,7 @@ func (f *Fallback) refresh(ctx context.Context) {
 		return err
 	})
 	if err == nil {
-		f.logCache(f.cache.SaveAll(ctx, all))
+		f.cached(ctx, f.cache.SaveAll(ctx, all))
 	}
 }
 
@@ -173,8 +174,10 @@ func (f *Fallback) fellBack(live, cache error) error {
 	return fmt.Errorf("%w: %w; %w", ErrUnavailable, live, cache)
 }
 
-func (f *Fallback) logCache(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		f.log.Warn("catalogue not cached", "error", err)
+// cached logs when the cache begins to refuse writes and when it takes them again, not every time. Only Run calls it.
+func (f *Fallback) cached(ctx context.Context, err error) {
+	if failing := err != nil; failing != f.uncached && ctx.Err() == nil {
+		f.uncached = failing
+		f.log.Warn("catalogue cache", "failing", failing, "error", err)
 	}
 }

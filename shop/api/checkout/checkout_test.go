@@ -96,7 +96,7 @@ func TestCheckoutOutcomes(t *testing.T) {
 		{"no JSON", `tea`, nil, 400, "bad_request", 0, 0},
 		{"two values", two + two, nil, 400, "bad_request", 0, 0},
 		{"unknown field", `{"product":"tea","quantity":1,"price":0}`, nil, 400, "bad_request", 0, 0},
-		{"endless body", `{"product":"` + strings.Repeat("x", 1<<20) + `"}`, nil, 400, "bad_request", 0, 0},
+		{"endless body", `{"product":"tea","quantity":1` + strings.Repeat(" ", 1<<20) + `}`, nil, 400, "bad_request", 0, 0},
 		{"catalog sick", two, func(s *shop) { s.catalogStatus = 500 }, 502, "catalog_failed", 0, 0},
 		{"provider sick", two, func(s *shop) { s.paymentStatus = 500 }, 502, "payment_failed", 0, 0},
 		// The third weakness of the first version: the customer has paid.
