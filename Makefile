@@ -19,7 +19,7 @@ lint: ; @.ci/need go && .ci/lint $(STATICCHECK)
 
 bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -benchtime 20x ./...
 
-docs: build ; $(RUNNER) docs > experiments/language.md
+docs: build ; $(RUNNER) docs > builtins/README.md
 
 shop-up: ; @.ci/need go docker compose && shop/up.sh
 

@@ -63,8 +63,8 @@ func (s *Session) explain(err error) []protocol.ScriptError {
 	switch {
 	case errors.As(err, &h):
 		out.Hint = h.hint
-	case s.scene.why() != "":
-		message = s.scene.why()
+	case s.stopped() != "":
+		message = s.stopped()
 	default:
 		out.Hint = hintFor(message[:min(len(message), maxMessage)])
 	}

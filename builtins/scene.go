@@ -20,8 +20,7 @@ type scene struct {
 	thread    *starlark.Thread
 	rehearsal *rehearsal            // nil unless this is one
 	pending   *protocol.ScriptError // what stopped the thread from outside the interpreter
-	cancelled string
-	rand      *rand.PCG // of pick(): the same stream in each scene
+	rand      *rand.PCG             // of pick(): the same stream in each scene
 	notes     int
 	rolls     int // rollbacks registered
 }
@@ -50,7 +49,6 @@ func (s *Session) enter(g stage, world World) *starlark.Thread {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cancelled != "" {
-		next.cancelled = s.cancelled
 		thread.Cancel(s.cancelled)
 	}
 	s.scene = next
@@ -68,8 +66,12 @@ func (c *scene) stop(e protocol.ScriptError) {
 	c.thread.Cancel(e.Message)
 }
 
-// why the thread was cancelled from outside; "" if it was not.
-func (c *scene) why() string { return c.cancelled }
+// stopped says why Cancel was called; "" if it was not.
+func (s *Session) stopped() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cancelled
+}
 
 // Cancel ends whatever the session does, now and later.
 func (s *Session) Cancel(reason string) {
@@ -80,7 +82,6 @@ func (s *Session) Cancel(reason string) {
 		s.cancelled = "stopped: " + reason
 	}
 	if s.scene != nil {
-		s.scene.cancelled = s.cancelled
 		s.scene.thread.Cancel(s.cancelled)
 	}
 }

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 // that is harmed. Runs in it have a state directory of their own, so that labs
 // can run side by side.
 type lab struct {
-	t           *testing.T
+	t           testing.TB
 	dir         string
 	web, victim *enginetest.Container
 }
@@ -88,7 +88,6 @@ func (l *lab) write(name, text string) string {
 type proc struct {
 	l     *lab
 	cmd   *exec.Cmd
-	lines chan string
 	out   *syncBuffer
 	ended chan struct{}
 }
@@ -119,9 +118,20 @@ func (l *lab) startEnv(env []string, args ...string) *proc {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return l.startEnvCommand(env, path, append([]string{"--state", filepath.Join(l.dir, "state")}, args...)...)
+}
+
+// startCommand starts anything in the lab, in a process group of its own.
+func (l *lab) startCommand(path string, args ...string) *proc {
+	return l.startEnvCommand(nil, path, args...)
+}
+
+func (l *lab) startEnvCommand(env []string, path string, args ...string) *proc {
+	l.t.Helper()
 	p := &proc{l: l, out: &syncBuffer{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(path, append([]string{"--state", filepath.Join(l.dir, "state")}, args...)...)
+	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir, p.cmd.Env = l.dir, append(os.Environ(), env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -135,8 +145,8 @@ func (l *lab) startEnv(env []string, args ...string) *proc {
 		select {
 		case <-p.ended:
 		default:
-			_ = p.cmd.Process.Signal(syscall.SIGCONT)
-			_ = p.cmd.Process.Kill()
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGCONT) // it may be stopped, or gone
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 			<-p.ended
 		}
 		if l.t.Failed() {

@@ -68,7 +68,7 @@ func printPlan(p supervise.Plan) {
 	faults := p.Faults
 	for _, step := range exp.Steps {
 		if step.Fault == nil {
-			fmt.Fprintf(w, "%s\t\t\t%s\t\n", stepText(step), step.Pos)
+			fmt.Fprintf(w, "%s\t\t\t%s%s\t\n", stepText(step), step.Pos, branch(step))
 			continue
 		}
 		planned := faults[0]
@@ -103,7 +103,7 @@ func life(f *spec.Fault, words protocol.Described) string {
 
 func branch(s spec.Step) string {
 	if s.Branches {
-		return " (this path depends on a probe)"
+		return fmt.Sprintf(" (whether it is done depends on a probe, at %s)", s.BranchAt)
 	}
 	return ""
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,7 @@ func (f *flags) run(scripts []string) error {
 	if f.expect != "" && !slices.Contains([]string{report.Held, report.Broke, report.Inconclusive}, f.expect) {
 		return fmt.Errorf("--expect: got %q, want held, broke or inconclusive", f.expect)
 	}
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away (| head) does not end the run
 	ctx, stop := interruptible()
 	defer stop()
 	var codes []int
@@ -41,6 +44,7 @@ func (f *flags) run(scripts []string) error {
 		screen := f.screen(opt)
 		opt.Each = screen.event
 		result, err := supervise.Run(ctx, opt)
+		shown := screen.end()
 		if err != nil && result.Run == "" {
 			codes = append(codes, complain(err))
 			continue
@@ -52,7 +56,9 @@ func (f *flags) run(scripts []string) error {
 				code = exitFailed
 			}
 		}
-		screen.verdict(result, f.expect)
+		if shown {
+			screen.verdict(result, f.expect)
+		}
 		codes, results = append(codes, code), append(results, result)
 		if ctx.Err() != nil {
 			break

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/charmbracelet/lipgloss"
 	"golang.org/x/sys/unix"
@@ -27,11 +27,18 @@ type screen struct {
 	verbose bool
 	live    bool // a terminal: the last line shows the current figures
 
-	mu      sync.Mutex
+	queue chan journal.Event
+	done  chan struct{}
+
 	figures map[string]string
 	order   []string
 	shown   bool // a live line stands on the terminal
 }
+
+// backlog is how many events a terminal that stands still (Ctrl-S, a full
+// pipe) may be behind until lines are left out: it must hold up neither the
+// journal nor the end of the run.
+const backlog = 10_000
 
 func (f *flags) screen(opt supervise.Options) *screen {
 	name := strings.TrimSuffix(filepath.Base(opt.Script), ".star")
@@ -39,9 +46,37 @@ func (f *flags) screen(opt supervise.Options) *screen {
 	if f.json {
 		out = os.Stderr // stdout is for the result
 	}
-	return &screen{
+	s := &screen{
 		out: out, opt: opt, name: name, quiet: f.quiet, verbose: f.noisy,
-		live: !f.json && isTerminal(os.Stdout), figures: map[string]string{},
+		live:  !f.json && !f.quiet && isTerminal(os.Stdout),
+		queue: make(chan journal.Event, backlog), done: make(chan struct{}),
+		figures: map[string]string{},
+	}
+	go func() {
+		defer close(s.done)
+		for e := range s.queue {
+			s.show(e)
+		}
+	}()
+	return s
+}
+
+// event takes an event to be shown. It does not wait for the terminal.
+func (s *screen) event(e journal.Event) {
+	select {
+	case s.queue <- e:
+	default:
+	}
+}
+
+// end shows what waits, unless the terminal stands still.
+func (s *screen) end() bool {
+	close(s.queue)
+	select {
+	case <-s.done:
+		return true
+	case <-time.After(2 * time.Second):
+		return false
 	}
 }
 
@@ -50,12 +85,10 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-func (s *screen) event(e journal.Event) {
+func (s *screen) show(e journal.Event) {
 	if s.quiet {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if sample, ok := e.Data.(journal.Sample); ok {
 		s.sample(e, sample)
 		return
@@ -139,8 +172,6 @@ func verdictStyle(r report.Result) lipgloss.Style {
 
 // verdict prints how the run came out and where the evidence lies.
 func (s *screen) verdict(r report.Result, expect string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.clear()
 	fmt.Fprintf(s.out, "%s: %s\n", s.name, verdictStyle(r).Render(r.Summary()))
 	for _, fault := range r.Faults {

@@ -38,10 +38,11 @@ up)
             mv $file.new $file
         fi
         [ -n "$(loops)" ] || losetup -f $file
-        set -- $(loops)
-        ln -sfn $1 $name
-        shift
-        for spare; do losetup -d $spare; done'
+        # The one in use stays: two loop devices on one file, both mounted, would ruin it.
+        use=$(readlink $name || :)
+        loops | grep -qx "$use" || use=$(loops | head -n 1)
+        ln -sfn $use $name
+        for spare in $(loops | grep -vx $use); do losetup -d $spare; done'
     ;;
 down)
     docker volume inspect "$volume" >/dev/null 2>&1 || exit 0

@@ -167,7 +167,7 @@ func (p *PrometheusServer) buckets(ctx context.Context, s spec.SLI, w Window) (p
 	counts := map[float64]float64{}
 	for _, sample := range vec {
 		le, err := strconv.ParseFloat(string(sample.Metric[model.BucketLabel]), 64)
-		if err == nil {
+		if err == nil && le == le { // not NaN
 			counts[le] += float64(sample.Value)
 		}
 	}

@@ -36,7 +36,7 @@ func (e *Evaluator) buckets(ctx context.Context, s spec.SLI, w Window) (promql.B
 	counts, layouts, seen := map[float64]float64{}, map[string][]string{}, false
 	for _, v := range e.Store.find(vs.LabelMatchers) {
 		le, err := strconv.ParseFloat(v.labels.Get(model.BucketLabel), 64)
-		if err != nil {
+		if err != nil || math.IsNaN(le) {
 			continue
 		}
 		d, in := v.increase(w.Start.UnixMilli(), w.End.UnixMilli())

@@ -27,7 +27,7 @@ type TrafficOptions struct {
 	MaxInFlight int              // default 2,000 (about 40 kB each); see pacer for what happens there
 	MaxResults  int64            // default 4,000,000 (96 MB), at which the traffic ends
 	Now         func() time.Time // default Clock()
-	Event       func(msg string) // for the journal; must not block; may be nil
+	Event       func(msg string) // for the journal; from any goroutine; must not block; may be nil
 }
 
 // Traffic sends requests at a constant rate and keeps what became of each. It

@@ -38,6 +38,8 @@ func newTransport(cut context.Context, timeout time.Duration, conns int, begin f
 			DisableCompression:  true, // no bombs
 			MaxIdleConnsPerHost: conns,
 			IdleConnTimeout:     30 * time.Second,
+			// Times 2,000 in flight; net/http's own 10 MB would be 20 GB.
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}
 }

@@ -19,15 +19,16 @@ func Wilson(good, total int64) (low, high float64) {
 	if total <= 0 {
 		return 0, 1
 	}
+	good = min(max(good, 0), total)
 	n := float64(total)
 	p := float64(good) / n
 	mid, half := p+z*z/(2*n), z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
 	low, high = (mid-half)/(1+z*z/n), (mid+half)/(1+z*z/n)
 	// Exact at the ends, where rounding would leave 0.9999999999999999.
-	if good <= 0 {
+	if good == 0 {
 		low = 0
 	}
-	if good >= total {
+	if good == total {
 		high = 1
 	}
 	return low, high

@@ -45,7 +45,6 @@ func (h *heart) wait(d time.Duration, silent func()) {
 			h.wait(left, silent)
 			return
 		}
-		silent()
 	})
 }
 

@@ -1,37 +1,43 @@
 package cage
 
 import (
-	"io"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
 
 // BenchmarkStart starts this binary bare and in the cage by turns, to its first
-// word, and tells the ratio.
+// word, and tells the medians and their ratio.
 func BenchmarkStart(b *testing.B) {
-	var bare, caged, inside time.Duration
-	n := 0
+	var bare, caged, inside []float64
 	for b.Loop() {
 		begin := time.Now()
-		startBare(b)
-		bare += time.Since(begin)
+		end := startBare(b)
+		bare = append(bare, since(begin))
+		end()
 
 		begin = time.Now()
 		c := play(b, Options{}, "bench")
-		inside += hear[time.Duration](b, c)
-		caged += time.Since(begin)
+		enter := hear[time.Duration](b, c)
+		caged = append(caged, since(begin))
+		inside = append(inside, enter.Seconds()*1e3)
 		_ = c.Stdin.Close()
 		c.Wait()
 		_ = c.Stdout.Close()
-		n++
 	}
-	ms := func(d time.Duration) float64 { return d.Seconds() * 1e3 / float64(n) }
-	b.ReportMetric(ms(bare), "bare-ms")
-	b.ReportMetric(ms(caged), "caged-ms")
-	b.ReportMetric(ms(inside), "Enter-ms")
-	b.ReportMetric(float64(caged)/float64(bare), "caged/bare")
+	b.ReportMetric(median(bare), "bare-ms")
+	b.ReportMetric(median(caged), "caged-ms")
+	b.ReportMetric(median(inside), "Enter-ms")
+	b.ReportMetric(median(caged)/median(bare), "caged/bare")
 	b.ReportMetric(0, "ns/op")
+}
+
+func since(begin time.Time) float64 { return time.Since(begin).Seconds() * 1e3 }
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return of[len(of)/2]
 }
 
 func playBench([]string) {
@@ -41,9 +47,8 @@ func playBench([]string) {
 	linger()
 }
 
-// startBare returns at the first word, and waits for the end on the side of
-// the clock that does not count.
-func startBare(b *testing.B) {
+// startBare returns at the first word.
+func startBare(b *testing.B) (end func()) {
 	b.Helper()
 	cmd := exec.Command(self(b), "play", "bare")
 	in, err := cmd.StdinPipe()
@@ -60,7 +65,8 @@ func startBare(b *testing.B) {
 	if _, err := readLine(out); err != nil {
 		b.Fatal(err)
 	}
-	_ = in.Close()
-	_, _ = io.Copy(io.Discard, out)
-	_ = cmd.Wait()
+	return func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	}
 }

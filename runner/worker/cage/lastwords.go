@@ -3,6 +3,7 @@ package cage
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 )
@@ -18,7 +19,10 @@ const (
 const fatal = "fatal error: "
 
 // dying begins the line in which Go, or C below it, says what it dies of.
-var dying = []string{"panic: ", fatal, "runtime: ", "runtime/cgo: ", "SIGSEGV: ", "SIGBUS: ", "FATAL: ThreadSanitizer", "ThreadSanitizer: "}
+var dying = []string{"panic: ", fatal, "runtime: ", "runtime/cgo: ", "SIGSEGV: ", "SIGBUS: "}
+
+// ofRaceDetector begins such a line of the race detector's, after the pid.
+var ofRaceDetector = regexp.MustCompile(`^(==\d+==ERROR: |FATAL: )?ThreadSanitizer[: ]`)
 
 // lastWords keeps the end of what a process writes to stderr. Once it says what
 // it dies of, that line and what follows are kept instead: a fatal error can
@@ -81,7 +85,7 @@ func startsDying(line []byte) bool {
 			return true
 		}
 	}
-	return false
+	return ofRaceDetector.Match(line)
 }
 
 // end is the last n bytes of text, moved to its front.

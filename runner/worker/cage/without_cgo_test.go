@@ -2,4 +2,4 @@
 
 package cage
 
-const cgo = false
+const cgoBuild = false

@@ -2,4 +2,4 @@
 
 package cage
 
-const cgo = true
+const cgoBuild = true
