@@ -10,15 +10,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
-
-const arrivals = 40 // a second
 
 func shopURL(t *testing.T) string {
 	url := os.Getenv("SHOP_URL")
@@ -79,8 +74,9 @@ func get(t *testing.T, url string) string {
 }
 
 func checkout(t *testing.T, url, body string) (code int, answer struct {
-	Order       int64 `json:"order"`
-	AmountCents int64 `json:"amount_cents"`
+	Order       int64  `json:"order"`
+	AmountCents int64  `json:"amount_cents"`
+	Charge      string `json:"charge"`
 }) {
 	t.Helper()
 	resp, err := http.Post(url+"/checkout", "application/json", strings.NewReader(body))
@@ -92,6 +88,11 @@ func checkout(t *testing.T, url, body string) (code int, answer struct {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, answer
+}
+
+func sql(t *testing.T, query string) string {
+	t.Helper()
+	return docker(t, "exec", container(t, "postgres"), "psql", "-U", "shop", "-At", "-F", " ", "-c", query)
 }
 
 // books is what the two sides wrote down.
@@ -106,8 +107,7 @@ func readBooks(t *testing.T) (b books) {
 	if err := json.Unmarshal([]byte(docker(t, "exec", container(t, "payments"), "/payments", "-get", "/charges?limit=0")), &statement); err != nil {
 		t.Fatal(err)
 	}
-	row := docker(t, "exec", container(t, "postgres"), "psql", "-U", "shop", "-At", "-F", " ",
-		"-c", "SELECT count(*), coalesce(sum(amount_cents), 0) FROM orders")
+	row := sql(t, "SELECT count(*), coalesce(sum(amount_cents), 0) FROM orders")
 	if _, err := fmt.Sscan(row, &b.orders, &b.sold); err != nil {
 		t.Fatalf("%q: %v", row, err)
 	}
@@ -121,10 +121,17 @@ func (b books) minus(a books) books {
 
 func TestCheckout(t *testing.T) {
 	url := shopURL(t)
-	before := readBooks(t)
 	code, got := checkout(t, url, `{"product":"tea","quantity":2}`)
 	if code != http.StatusOK || got.Order == 0 || got.AmountCents != 2980 {
-		t.Errorf("got %d, %+v", code, got)
+		t.Fatalf("got %d, %+v", code, got)
+	}
+	row := sql(t, fmt.Sprintf("SELECT product, quantity, amount_cents, charge FROM orders WHERE id = %d", got.Order))
+	if want := "tea 2 2980 " + got.Charge; row != want {
+		t.Errorf("order: got %q, want %q", row, want)
+	}
+	charges := docker(t, "exec", container(t, "payments"), "/payments", "-get", "/charges?limit=1000")
+	if want := fmt.Sprintf(`{"id":%q,"amount_cents":2980,`, got.Charge); !strings.Contains(charges, want) {
+		t.Errorf("the provider's ledger lacks %s", want)
 	}
 	if code, _ := checkout(t, url, `{"product":"nope","quantity":1}`); code != http.StatusNotFound {
 		t.Errorf("unknown product: got %d, want 404", code)
@@ -132,26 +139,26 @@ func TestCheckout(t *testing.T) {
 	if code, _ := checkout(t, url, `{"product":"tea","quantity":0}`); code != http.StatusBadRequest {
 		t.Errorf("nothing: got %d, want 400", code)
 	}
-	if got, want := readBooks(t).minus(before), (books{1, 2980, 1, 2980}); got != want {
-		t.Errorf("books: got %+v, want %+v", got, want)
-	}
 }
 
 // A restarted database must have its orders: they are on a disk of their own, which outlives the container.
 func TestOrdersSurviveTheDatabase(t *testing.T) {
 	url := shopURL(t)
-	checkout(t, url, `{"product":"tea","quantity":1}`)
-	before := readBooks(t)
-	if before.orders == 0 {
-		t.Fatal("no orders to lose")
+	code, kept := checkout(t, url, `{"product":"tea","quantity":1}`)
+	if code != http.StatusOK {
+		t.Fatalf("got %d before anything was done to it", code)
 	}
+	before := readBooks(t)
 	id := container(t, "postgres")
-	for _, blow := range [][]string{{"restart", id}, {"kill", id}} {
-		docker(t, blow...)
+	for _, blow := range []string{"restart", "kill"} {
+		docker(t, blow, id)
 		docker(t, "start", id)
 		waitHealthy(t, "postgres")
-		if got := readBooks(t); got != before {
-			t.Errorf("after %s: got %+v, want %+v", blow[0], got, before)
+		if row := sql(t, fmt.Sprintf("SELECT charge FROM orders WHERE id = %d", kept.Order)); row != kept.Charge {
+			t.Errorf("after %s: got charge %q of the order, want %q", blow, row, kept.Charge)
+		}
+		if got := readBooks(t); got.orders < before.orders || got.charges < before.charges {
+			t.Errorf("after %s: got %+v, want at least %+v", blow, got, before)
 		}
 	}
 	eventually(t, "checkout works again", func() bool {
@@ -194,10 +201,6 @@ func TestCatalogKilled(t *testing.T) {
 	t.Log("5 s after   ", recovery)
 	t.Logf("last failure or degraded answer %.1f s after catalog's start", sinceLast(results, started).Seconds())
 
-	kept := readBooks(t).minus(before)
-	if sold := window(results, start, start.Add(time.Hour)).codes[http.StatusOK]; kept.charges > int64(sold) && kept.orders > int64(sold) {
-		t.Fatalf("somebody else uses the shop: %d orders, of which %d are ours", kept.orders, sold)
-	}
 	if warmed.good < .99 {
 		t.Fatalf("the shop was sick before the kill: %v", warmed)
 	}
@@ -212,76 +215,10 @@ func TestCatalogKilled(t *testing.T) {
 	if recovery.good < .99 || recovery.degraded > .01 {
 		t.Error("not recovered")
 	}
-	if kept.charges != kept.orders || kept.charged != kept.sold {
+	kept := readBooks(t).minus(before)
+	if ours := int64(window(results, start, start.Add(time.Hour)).codes[http.StatusOK]); kept.charges > ours && kept.orders > ours {
+		t.Logf("books not compared: somebody else uses the shop (%+v, %d ours)", kept, ours)
+	} else if kept.charges != kept.orders || kept.charged != kept.sold {
 		t.Errorf("money taken is not what was sold: %+v", kept)
 	}
-}
-
-func attack(url string, length time.Duration) <-chan vegeta.Results {
-	target := vegeta.NewStaticTargeter(vegeta.Target{
-		Method: http.MethodPost,
-		URL:    url + "/checkout",
-		Body:   []byte(`{"product":"tea","quantity":1}`),
-		Header: http.Header{"Content-Type": {"application/json"}},
-	})
-	done := make(chan vegeta.Results, 1)
-	go func() {
-		var all vegeta.Results
-		attacker := vegeta.NewAttacker(vegeta.Timeout(15 * time.Second))
-		for r := range attacker.Attack(target, vegeta.Rate{Freq: arrivals, Per: time.Second}, length, "checkout") {
-			all.Add(r)
-		}
-		done <- all
-	}()
-	return done
-}
-
-type figures struct {
-	n              int
-	good, degraded float64
-	p50, p99, max  time.Duration
-	codes          map[uint16]int
-}
-
-// window sums up the requests sent between two moments.
-func window(all vegeta.Results, from, to time.Time) figures {
-	f := figures{codes: map[uint16]int{}}
-	var latencies []time.Duration
-	for _, r := range all {
-		if r.Timestamp.Before(from) || !r.Timestamp.Before(to) {
-			continue
-		}
-		latencies = append(latencies, r.Latency)
-		f.codes[r.Code]++
-		if r.Code == http.StatusOK {
-			f.good++
-		}
-		if degraded(r) {
-			f.degraded++
-		}
-	}
-	if f.n = len(latencies); f.n == 0 {
-		return f
-	}
-	slices.Sort(latencies)
-	f.good /= float64(f.n)
-	f.degraded /= float64(f.n)
-	f.p50, f.p99, f.max = latencies[f.n/2], latencies[f.n*99/100], latencies[f.n-1]
-	return f
-}
-
-func (f figures) String() string {
-	return fmt.Sprintf("%4d requests, good %.4f, degraded %.4f, p50 %v, p99 %v, max %v, codes %v", f.n, f.good, f.degraded,
-		f.p50.Round(time.Millisecond), f.p99.Round(time.Millisecond), f.max.Round(time.Millisecond), f.codes)
-}
-
-func degraded(r vegeta.Result) bool { return strings.Contains(string(r.Body), `"degraded":true`) }
-
-func sinceLast(all vegeta.Results, from time.Time) (last time.Duration) {
-	for _, r := range all {
-		if r.Timestamp.After(from) && (r.Code != http.StatusOK || degraded(r)) {
-			last = max(last, r.Timestamp.Sub(from))
-		}
-	}
-	return last
 }

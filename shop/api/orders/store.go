@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -19,7 +21,9 @@ const (
 	recordTimeout  = 5 * time.Second
 	retryEvery     = time.Second
 
-	schema = `CREATE TABLE IF NOT EXISTS orders (
+	// The lock is for replicas, and for a first sale while Prepare is at it: IF NOT EXISTS alone fails when two race.
+	schema = `SELECT pg_advisory_xact_lock(4711);
+	CREATE TABLE IF NOT EXISTS orders (
 		id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		product      text        NOT NULL,
 		quantity     integer     NOT NULL CHECK (quantity > 0),
@@ -42,6 +46,7 @@ type Order struct {
 type Store struct {
 	pool    *pgxpool.Pool
 	metrics *dependency.Metrics
+	ready   atomic.Bool
 }
 
 // Open does not connect yet; a dead database must not keep the API from starting.
@@ -66,7 +71,7 @@ func (s *Store) Close() { s.pool.Close() }
 // Prepare creates the table, trying until the database is there or ctx ends.
 func (s *Store) Prepare(ctx context.Context, log *slog.Logger) {
 	for {
-		_, err := s.pool.Exec(ctx, schema)
+		err := s.prepare(ctx)
 		if err == nil {
 			log.Info("orders table ready")
 			return
@@ -80,15 +85,34 @@ func (s *Store) Prepare(ctx context.Context, log *slog.Logger) {
 	}
 }
 
+func (s *Store) prepare(ctx context.Context) error {
+	if s.ready.Load() {
+		return nil
+	}
+	if _, err := s.pool.Exec(ctx, schema, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	s.ready.Store(true)
+	return nil
+}
+
 // Record writes o and returns its number.
-func (s *Store) Record(ctx context.Context, o Order) (id int64, err error) {
+func (s *Store) Record(ctx context.Context, o Order) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	done := s.metrics.Start("postgres")
-	err = s.pool.QueryRow(ctx, insert, o.Product, o.Quantity, o.AmountCents, o.Charge).Scan(&id)
+	id, err := s.insert(ctx, o)
 	done(err)
 	if err != nil {
 		return 0, fmt.Errorf("orders: %w", err)
 	}
 	return id, nil
+}
+
+func (s *Store) insert(ctx context.Context, o Order) (id int64, err error) {
+	if err := s.prepare(ctx); err != nil { // the first customer may come before Prepare's next try
+		return 0, err
+	}
+	err = s.pool.QueryRow(ctx, insert, o.Product, o.Quantity, o.AmountCents, o.Charge).Scan(&id)
+	return id, err
 }
