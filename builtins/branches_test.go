@@ -12,7 +12,7 @@ func TestBranches(t *testing.T) {
 	for name, method := range map[string]string{
 		"straight":            "    r = http(u)\n    K",
 		"in an if":            "    if http(u).status == 200: #?\n        K",
-		"the condition's own": "    if K: pass",
+		"the condition's own": "    if K or http(u): pass",
 		"in an else":          "    r = http(u)\n    if r.status != 200: #?\n        pass\n    else:\n        K",
 		"in an elif":          "    r = http(u)\n    if False:\n        pass\n    elif r: #?\n        K",
 		"after an if":         "    if http(u): note('x')\n    K",

@@ -33,15 +33,15 @@ func compile(name, source string, predeclared starlark.StringDict) (*syntax.File
 	var list resolve.ErrorList
 	switch {
 	case errors.As(err, &list):
-		for _, e := range list {
+		for i, e := range list {
+			if i == maxErrors { // guessing what a name means takes a while
+				found = append(found, protocol.ScriptError{Pos: spec.Pos(name), Message: fmt.Sprintf("and %d more errors", len(list)-maxErrors)})
+				break
+			}
 			found = append(found, resolveError(e, predeclared))
 		}
 	case err != nil:
 		found = append(found, protocol.ScriptError{Pos: spec.Pos(name), Message: notation.Clean(err.Error(), maxMessage)})
-	}
-	if len(found) > maxErrors {
-		more := len(found) - maxErrors
-		found = append(found[:maxErrors], protocol.ScriptError{Pos: spec.Pos(name), Message: fmt.Sprintf("and %d more errors", more)})
 	}
 	if len(found) > 0 {
 		return nil, nil, found

@@ -16,13 +16,14 @@ import (
 // What a method does reaches the world once, in order; the rehearsal does not.
 func TestMethodReachesTheWorld(t *testing.T) {
 	w := &fakeWorld{}
-	s, _ := load(t, w, shopWith(`
-def tidy(x): note("tidy %s" % x)
+	s, exp := load(t, w, shopWith(`
+def tidy(x): note("tidy %s" % x) or http("http://localhost:8080/tidied")
 def method():
     h = kill("catalog", stays_down = False, signal = "TERM", duration = "25s")
     observe("5s")
     http("http://localhost:8080/", body = {"a": 1}, timeout = "2s")
     rollback(tidy, "up")
+    h.undo()
     h.undo()
     stop("payments", grace = "3s", duration = "1s")
     pause("chunk1", duration = "1s")
@@ -31,6 +32,9 @@ def method():
 	if len(w.calls) > 0 {
 		t.Fatalf("the rehearsal reached the world: %q", w.calls)
 	}
+	if len(exp.Steps) != 7 { // what a rollback does is no step of the method
+		t.Errorf("got steps %+v", exp.Steps)
+	}
 	if ended := s.Method(); ended != (protocol.Ended{}) {
 		t.Fatalf("got %+v", ended)
 	}
@@ -38,7 +42,7 @@ def method():
 		`fault kill catalog {"stays_down":false,"signal":"SIGTERM"} 25s`,
 		"observe 5s",
 		`http GET http://localhost:8080/ {"Content-Type":"application/json"} {"a":1} 2s`,
-		`register r1 tidy ["up"]`,
+		`register r1 tidy ["up"]`, // and once:
 		"release f1",
 		`fault stop payments {"grace":3000000000} 1s`,
 		"fault pause chunk1 {} 1s",
@@ -46,7 +50,7 @@ def method():
 	if got := strings.Join(w.calls, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", got)
 	}
-	if len(w.notes) != 1 || w.notes[0].Text != "done" || w.notes[0].Pos != "x.star:14:9" {
+	if len(w.notes) != 1 || w.notes[0].Text != "done" || w.notes[0].Pos != "x.star:15:9" {
 		t.Errorf("got notes %+v", w.notes)
 	}
 }
@@ -269,8 +273,13 @@ def method():
 	if _, other := run(2, protocol.FullRun); other == note {
 		t.Error("another seed picked the same")
 	}
+	checked := &fakeWorld{replica: 10}
+	exp, errs := open(t, checked, script, protocol.Load{Mode: protocol.CheckOnly}).Load()
+	if len(errs) > 0 || len(checked.calls) > 0 || strings.Join(exp.Steps[2].Fault.Targets, " ") != "chunk* chunk*#2 chunk*#1" {
+		t.Errorf("a check got %v, %+v and asked for %q", errs, exp, checked.calls)
+	}
 	w := &fakeWorld{replica: 10, fail: map[string]error{"targets": protocol.Errorf(protocol.CodeNoTarget, "chunk* means no container")}}
-	_, errs := open(t, w, script, protocol.Load{Mode: protocol.PlanOnly}).Load()
+	_, errs = open(t, w, script, protocol.Load{Mode: protocol.PlanOnly}).Load()
 	if len(errs) != 1 || errs[0].Error() != "x.star:6:13: pick: chunk* means no container" {
 		t.Errorf("got %v", errs)
 	}
@@ -348,8 +357,11 @@ def method():
 		{Module: "//lib.star", Func: "untie", Args: []byte(`[{"$fault": 3}]`)},
 		{Module: "//lib.star", Func: "untie"},
 	} {
-		if ended := f.Roll(in); ended.Error == nil {
+		ended := f.Roll(in)
+		if ended.Error == nil {
 			t.Errorf("%+v: no error", in)
+		} else if len(in.Args) > 1000 && !strings.Contains(ended.Error.Message, "nested too deep") {
+			t.Errorf("deep arguments: got %s", ended.Error.Message)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func pick(s *Session, c *call) (starlark.Value, error) {
 	}
 	all := containers(resolved)
 	if len(resolved.Matches) == 0 { // a check, without an engine
-		all = standIns(targets, max(int(n), len(targets)))
+		all = standIns(targets, int(n))
 	}
 	many := int(n)
 	if n == 0 {
@@ -72,15 +72,18 @@ func expression(t fault.Target) string {
 	return t.Name
 }
 
-// standIns are as many expressions as asked for, within the given ones.
+// standIns are as many expressions as asked for, within the given ones and
+// each different, as far as these can mean so many containers.
 func standIns(targets []string, n int) []string {
 	all := slices.Clone([]string(targets))
-	for i := len(targets); i < n; i++ {
-		t := targets[i%len(targets)]
-		if plain([]string{t}) && !strings.Contains(t, "#") {
-			t = fmt.Sprintf("%s#%d", t, i/len(targets)+1)
+	var many []string // that may mean more than one container
+	for _, t := range targets {
+		if !strings.Contains(t, "#") {
+			many = append(many, t)
 		}
-		all = append(all, t)
+	}
+	for i := 0; len(all) < n && len(many) > 0; i++ {
+		all = append(all, fmt.Sprintf("%s#%d", many[i%len(many)], i/len(many)+1))
 	}
 	return all
 }

@@ -87,7 +87,7 @@ func (w *fakeWorld) Targets(_ context.Context, in protocol.Resolve) (protocol.Re
 		}
 		out.Matches = append(out.Matches, m)
 	}
-	return out, w.fail["targets"]
+	return out, w.did("targets", "%s", strings.Join(in.Targets, "+"))
 }
 
 func (w *fakeWorld) Note(_ context.Context, in protocol.Note) error {

@@ -42,6 +42,11 @@ func TestEndOfMethod(t *testing.T) {
 	if len(r.SLOs) != 1 || r.SLOs[0].Before == nil || r.SLOs[0].During == nil || r.SLOs[0].After == nil || r.SLOs[0].During.Count < 100 {
 		t.Errorf("got objectives %+v, want one with figures before, during and after", r.SLOs)
 	}
+	if during := r.SLOs[0].During; during != nil {
+		if n, bad := l.recount(during.From, during.To); n != during.Count || bad != during.Bad {
+			t.Errorf("the run's own file has %d requests under the fault, %d of them bad; the report says %d, %d", n, bad, during.Count, during.Bad)
+		}
+	}
 	if log := l.log(); !strings.Contains(log, "· exp · held") || !strings.Contains(log, "kill -9 "+l.victim.Name) {
 		t.Errorf("the log does not tell of it:\n%s", log)
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -243,6 +245,39 @@ func (l *lab) result() (r report.Result) {
 		l.t.Fatal(err)
 	}
 	return r
+}
+
+// recount counts the requests sent in a window, and the bad ones, from the
+// run's file of requests.
+func (l *lab) recount(from, to time.Time) (n, bad int64) {
+	l.t.Helper()
+	files, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", "requests-*.csv"))
+	if err != nil || len(files) != 1 {
+		l.t.Fatalf("got files of requests %v, %v; want one", files, err)
+	}
+	file, err := os.Open(files[0])
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // read only
+	rows, err := csv.NewReader(file).ReadAll()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, row := range rows[1:] { // seq,sent_unix_ns,latency_ns,status,ok,error
+		ns, err := strconv.ParseInt(row[1], 10, 64)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if sent := time.Unix(0, ns); sent.Before(from) || !sent.Before(to) {
+			continue
+		}
+		n++
+		if row[4] != "true" {
+			bad++
+		}
+	}
+	return n, bad
 }
 
 // log reads CHAOS_LOG.md.

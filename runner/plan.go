@@ -45,8 +45,8 @@ func (f *flags) plan(script string) error {
 func printPlan(p supervise.Plan) {
 	exp := p.Experiment
 	fmt.Printf("%s: %s\n\n", exp.Name, exp.Hypothesis)
-	fmt.Printf("blast radius  %s, at most %s from first apply to last undo\n", names(p.Radius), exp.BlastRadius.Duration)
-	fmt.Printf("steady state  every objective must hold for %s, within %s\n", exp.SteadyState.Baseline, exp.SteadyState.Within)
+	fmt.Printf("blast radius  %s, at most %s from first apply to last undo\n", names(p.Radius), report.Duration(exp.BlastRadius.Duration))
+	fmt.Printf("steady state  every objective must hold for %s, within %s\n", report.Duration(exp.SteadyState.Baseline), report.Duration(exp.SteadyState.Within))
 	for _, t := range exp.Traffic {
 		fmt.Printf("traffic       %s %s at %g/s, timeout %s\n", t.Method, t.URL, t.Arrivals, t.Timeout)
 	}
@@ -96,7 +96,7 @@ func proofText(proofs map[string]supervise.Proof, name string) string {
 func life(f *spec.Fault, words protocol.Described) string {
 	until := "until method() ends"
 	if f.Duration > 0 {
-		until = "for " + f.Duration.String()
+		until = "for " + report.Duration(f.Duration)
 	}
 	return until + ", held by the " + words.Held
 }

@@ -95,6 +95,9 @@ func (k *kill) Prepare(ctx context.Context, w World, t Target) error {
 		return refuse("cannot signal %s's init process as a crash would: %v; run as root on the engine's host, "+
 			"or set stays_down = True to kill it through the engine", t.Name, blind)
 	}
+	if err := p.signal(0); err != nil {
+		return refuse("may not signal %s's init process: %v; run as root, or set stays_down = True to kill it through the engine", t.Name, err)
+	}
 	if why := p.ignores(k.number()); why != "" {
 		return refuse("%s would do nothing to %s: its init process %s; use SIGKILL", k.Signal, t.Name, why)
 	}

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -76,5 +77,16 @@ func TestGraceIsWholeSeconds(t *testing.T) {
 	}
 	if o := graceOption(0); o.Timeout != nil {
 		t.Errorf("got %d s, want the container's own", *o.Timeout)
+	}
+}
+
+// With a remote engine a process number means something else here.
+func TestStrangersProcess(t *testing.T) {
+	for _, pid := range []int{os.Getpid(), 0, -1} {
+		p, err := openProcess(pid, strings.Repeat("3f", 32))
+		if err == nil {
+			p.close()
+			t.Errorf("process %d passes for a container's", pid)
+		}
 	}
 }

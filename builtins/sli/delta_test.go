@@ -29,21 +29,22 @@ func TestIncrease(t *testing.T) {
 		want   float64
 		seen   bool
 	}{
-		"plain":                     {[]float64{10, 11, 14}, span(0, 2), 4, true},
-		"base before the window":    {[]float64{10, 11, 14, 20}, span(1, 2), 3, true},
-		"from before all samples":   {[]float64{10, 11}, span(-5, 1), 1, true},
-		"reset":                     {[]float64{10, 12, 3, 4}, span(0, 3), 2 + 3 + 1, true},
-		"reset to zero":             {[]float64{10, 0, 4}, span(0, 2), 4, true},
-		"two resets":                {[]float64{5, 2, 1}, span(0, 2), 3, true},
-		"born in the window":        {[]float64{-2, 7, 9}, span(-1, 2), 9, true},
-		"born before the window":    {[]float64{-2, 7, 9}, span(1, 2), 2, true},
-		"there at the first scrape": {[]float64{7, 9}, span(-1, 1), 2, true},
-		"over an outage":            {[]float64{7, -1, -1, 9}, span(0, 3), 2, true},
-		"reset within an outage":    {[]float64{7, -1, 3}, span(0, 2), 3, true},
-		"born in an outage":         {[]float64{-2, -1, 3}, span(0, 2), 3, true},
-		"gone and back":             {[]float64{7, -2, 9}, span(0, 2), 2, true},
-		"window within an outage":   {[]float64{7, -1, -1, -1, 9}, span(1, 3), 0, false},
-		"nothing in the window":     {[]float64{7}, span(5, 9), 0, false},
+		"plain":                      {[]float64{10, 11, 14}, span(0, 2), 4, true},
+		"base before the window":     {[]float64{10, 11, 14, 20}, span(1, 2), 3, true},
+		"from before all samples":    {[]float64{10, 11}, span(-5, 1), 1, true},
+		"reset":                      {[]float64{10, 12, 3, 4}, span(0, 3), 2 + 3 + 1, true},
+		"reset to zero":              {[]float64{10, 0, 4}, span(0, 2), 4, true},
+		"two resets":                 {[]float64{5, 2, 1}, span(0, 2), 3, true},
+		"born in the window":         {[]float64{-2, 7, 9}, span(-1, 2), 9, true},
+		"born before the window":     {[]float64{-2, 7, 9}, span(1, 2), 2, true},
+		"there at the first scrape":  {[]float64{7, 9}, span(-1, 1), 2, true},
+		"over an outage":             {[]float64{7, -1, -1, 9}, span(0, 3), 2, true},
+		"reset within an outage":     {[]float64{7, -1, 3}, span(0, 2), 3, true},
+		"born in an outage":          {[]float64{-2, -1, 3}, span(0, 2), 3, true},
+		"gone and back":              {[]float64{7, -2, 9}, span(0, 2), 2, true},
+		"window within an outage":    {[]float64{7, -1, -1, -1, 9}, span(1, 3), 0, false},
+		"a sample only at its start": {[]float64{7, -1, -1, -1, 9}, span(0, 3), 0, false},
+		"nothing in the window":      {[]float64{7}, span(5, 9), 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := NewStore(Limits{})

@@ -196,7 +196,7 @@ func resultsEvaluator(rs *Results) *Evaluator {
 // The watcher counts a request when it completes, the verdict when it was sent.
 func TestWindowsOfRequests(t *testing.T) {
 	rs := newResults("t", 10*time.Millisecond, 1e6, nil)
-	fill(rs, 100, func(int) (time.Duration, outcome) { return time.Second, ok })
+	fill(rs, 101, func(int) (time.Duration, outcome) { return time.Second, ok })
 	e := resultsEvaluator(rs)
 	s := spec.SLI{Kind: spec.KindTrafficSuccess, Of: "t"}
 	first := Window{t0, t0.Add(time.Second)} // all are sent in it, and only the first has ended by its end
@@ -207,11 +207,24 @@ func TestWindowsOfRequests(t *testing.T) {
 		t.Errorf("judged: got %+v, want 100 requests", j)
 	}
 	second := Window{t0.Add(time.Second), t0.Add(2 * time.Second)}
-	if v := e.Value(ctx, s, second); v.Total != 99 {
-		t.Errorf("live: got %+v, want 99 requests", v)
+	if v := e.Value(ctx, s, second); v.Total != 100 {
+		t.Errorf("live: got %+v, want 100 requests", v)
 	}
-	wantJudged(t, e.Judge(ctx, atLeast(s, 0.9), second), Inconclusive, "no request of t was sent in the window (1s)")
+	if j := e.Judge(ctx, atLeast(s, 0.9), second); j.Value.Total != 1 {
+		t.Errorf("judged: got %+v, want the request sent just at its start", j)
+	}
+	third := Window{second.End, second.End.Add(time.Second)}
+	wantJudged(t, e.Judge(ctx, atLeast(s, 0.9), third), Inconclusive, "no request of t was sent in the window (1s)")
 	wantNone(t, e.Value(ctx, s, Window{t0.Add(-time.Minute), t0.Add(-time.Second)}), "no data")
+}
+
+// A window shorter than the time between two arrivals would be mostly empty.
+func TestWindowOfASlowProbe(t *testing.T) {
+	rs := newResults("p", 5*time.Second, 1e6, nil)
+	rs.record(result{sent: t0.UnixNano(), latency: 1, outcome: ok}, "")
+	e := NewEvaluator(Config{Probes: map[string]*Results{"p": rs}})
+	now := t0.Add(9 * time.Second)
+	wantValue(t, e.Value(ctx, spec.SLI{Kind: spec.KindProbeSuccess, Of: "p"}, Window{now.Add(-time.Second), now}), 1)
 }
 
 func TestJudgeTrafficSuccess(t *testing.T) {

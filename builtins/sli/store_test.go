@@ -3,8 +3,10 @@ package sli
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,16 +64,67 @@ func TestStoreRefusesOutOfOrder(t *testing.T) {
 }
 
 func TestStoreLimits(t *testing.T) {
-	st := NewStore(Limits{Series: 4, Samples: 6})
-	scrape(t, st, "api", after(0), "a 1", "b 1") // and runner_scrape_up
-	for i, body := range []string{"a 1\nb 1\nc 1\nd 1", "a 1\nb 1\nc 1"} {
-		_, err := st.Ingest("api", after(1+i), "", reader(body), map[string]string{"instance": "api"})
-		if !errors.Is(err, ErrFull) {
-			t.Errorf("%q: got %v, want ErrFull", body, err)
+	series := NewStore(Limits{Series: 4})
+	scrape(t, series, "api", after(0), "a 1", "b 1") // and runner_scrape_up
+	samples := NewStore(Limits{Samples: 6})
+	scrape(t, samples, "api", after(0), "a 1", "b 1")
+	for name, c := range map[string]struct {
+		st   *Store
+		body string
+	}{
+		"series":  {series, "a 1\nb 1\nc 1\nd 1"},
+		"samples": {samples, "a 1\nb 1\nc 1\nd 1"},
+	} {
+		before, _ := c.st.Stats()
+		_, err := c.st.Ingest("api", after(1), "", reader(c.body), map[string]string{"instance": "api"})
+		if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v, want ErrFull", name, err)
+		}
+		if now, _ := c.st.Stats(); now != before {
+			t.Errorf("%s: got %d series, want %d", name, now, before)
+		}
+		// The end is still seen: markers are not held back by the limit.
+		wantNone(t, over(c.st).Value(ctx, promqlOf("a"), span(0, 3)), "scrape of api fails", "store is full")
+	}
+	for i := range 10 {
+		if err := samples.Append("own", nil, after(i), 1); errors.Is(err, ErrFull) {
+			return
 		}
 	}
-	// The end is still seen: markers are not held back by the limit.
-	wantNone(t, over(st).Value(ctx, promqlOf("a"), span(0, 3)), "scrape of api fails", "store is full")
+	t.Error("got no error for ten samples more than fit")
+}
+
+// A view shows what there was when it was taken, whatever comes after.
+func TestViewsDoNotChange(t *testing.T) {
+	st := NewStore(Limits{})
+	add := func(from, to int) {
+		for i := from; i < to; i++ {
+			if err := st.Append("x", nil, after(i), float64(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(0, blockSize-1)
+	v := st.find(mustSelect(t, "x"))[0]
+	before := fmt.Sprint(v.points(0, math.MaxInt64))
+	add(blockSize-1, 3*blockSize)
+	if got := fmt.Sprint(v.points(0, math.MaxInt64)); got != before {
+		t.Errorf("got %s, want %s", got, before)
+	}
+}
+
+// The base of an increase is found behind a stale marker, sealed or not.
+func TestLastAtPassesStaleMarkers(t *testing.T) {
+	for _, n := range []int{3, blockSize - 1, blockSize} {
+		st := NewStore(Limits{})
+		for i := range n {
+			scrape(t, st, "api", after(i), fmt.Sprint("x ", i))
+		}
+		st.Fail("api", after(n), errors.New("down"))
+		if p, found := st.find(mustSelect(t, "x"))[0].lastAt(after(n + 5).UnixMilli()); !found || p.v != float64(n-1) {
+			t.Errorf("%d samples: got %v %v, want %d", n, p, found, n-1)
+		}
+	}
 }
 
 // Hundreds of series, five times a second, for ten minutes.

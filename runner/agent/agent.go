@@ -200,7 +200,11 @@ func (a *agent) stuck() bool {
 // end lets go of everything, after the epoch has ended.
 func (a *agent) end() int {
 	a.work.Wait()
-	a.peer.Flush(200 * time.Millisecond)
+	select {
+	case <-a.peer.Done(): // nobody listens any more
+	default:
+		a.peer.Flush(200 * time.Millisecond)
+	}
 	if a.book != nil {
 		_ = a.book.Close() // the process ends anyway
 	}

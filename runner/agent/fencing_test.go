@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -30,6 +33,14 @@ func TestFencing(t *testing.T) {
 	before := other.Target()
 	wantCode(t, c.call(protocol.CallApply, order("f2", "pause", `{}`, before), nil), protocol.CodeClosed, "nothing is injected any more")
 	wantCode(t, c.call(protocol.CallApply, order("f3", "kill", `{"stays_down":true}`, before), nil), protocol.CodeClosed)
+	late := filepath.Join(t.TempDir(), "harm") // by a fault that looks at no context
+	wantCode(t, c.call(protocol.CallApply, order("f4", "touch", `{"path":"`+late+`"}`, before), nil), protocol.CodeClosed)
+	if s, err := Status(h.State); err != nil || len(s) != 1 || len(s[0].In) != 0 || exists(late) {
+		t.Errorf("got %+v, %v after the end", s, err)
+	}
+	if raw, err := os.ReadFile(c.welcome.Ledger); err != nil || bytes.Contains(raw, []byte(`"f4"`)) {
+		t.Errorf("an intent was written after the end (%v)", err)
+	}
 	wantCode(t, c.call(protocol.CallRollback, protocol.Rollback{ID: "r1"}, nil), protocol.CodeClosed)
 	if now := other.Target(); now != before || paused(other.Inspect()) {
 		t.Errorf("it was touched after the end: %+v", now)

@@ -24,7 +24,10 @@ import (
 // The agent under test is this test binary started again, so that it can be
 // killed and stopped like the real one.
 func TestMain(m *testing.M) {
-	if os.Getenv("RUNNER_TEST_AGENT") != "" {
+	if how := os.Getenv("RUNNER_TEST_AGENT"); how != "" {
+		if how != "old" {
+			fault.Kinds["touch"] = func() fault.Fault { return &touch{} }
+		}
 		os.Exit(Main(os.Stdin, os.Stdout, nil))
 	}
 	patienceOfStop = 5 * time.Second

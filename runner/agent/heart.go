@@ -45,6 +45,7 @@ func (h *heart) wait(d time.Duration, silent func()) {
 			h.wait(left, silent)
 			return
 		}
+		silent()
 	})
 }
 

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"chaosrunner/runner/agent/ledger"
@@ -31,6 +33,13 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 	a.mu.Unlock()
 	defer a.work.Done()
 
+	if in.State != "" {
+		state, err := filepath.Abs(in.State) // others read our paths from elsewhere
+		if err != nil {
+			return none, fmt.Errorf("agent: %w", err)
+		}
+		in.State = state
+	}
 	e, err := dial(ctx)
 	if err != nil {
 		return none, err

@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,5 +168,27 @@ func TestStatus(t *testing.T) {
 	}
 	if s, err = Status(state); err != nil || len(s) != 2 || s[0].Damage+s[1].Damage == "" {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// Without the rights to read, status says so, and what to do.
+func TestStatusWithoutRights(t *testing.T) {
+	t.Parallel()
+	enginetest.Client(t)
+	state := t.TempDir()
+	start(t, hello(state))
+	said := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the thread ends with it, and so does its user
+		_, _, failed := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0))
+		if failed != 0 {
+			said <- failed
+			return
+		}
+		_, err := Status(state)
+		said <- err
+	}()
+	if err := <-said; err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "run as root") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -93,7 +93,7 @@ func radius(b spec.BlastRadius) string {
 	if b.AtMost > 0 {
 		s += fmt.Sprintf(", at most %d at once", b.AtMost)
 	}
-	return fmt.Sprintf("%s, at most %s", cmp.Or(s, "none"), b.Duration)
+	return fmt.Sprintf("%s, at most %s", cmp.Or(s, "none"), Duration(b.Duration))
 }
 
 func (f *Figure) cell() string {

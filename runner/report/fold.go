@@ -28,9 +28,8 @@ type folder struct {
 	sloOrder   []string
 	faults     map[string]*Fault
 	faultOrder []string
-	harms      map[string]string // of a part, by its id
-	verdicts   []string          // of the windows that count
-	expect     bool              // a false expect
+	verdicts   []string // of the windows that count
+	expect     bool     // a false expect
 	stopping   *journal.Stopping
 	abort      *journal.Abort
 	ordered    time.Time // the undo after the abort
@@ -253,7 +252,7 @@ func (f *folder) because() string {
 			when   string
 			figure *Figure
 		}{{"during", s.During}, {"after", s.After}} {
-			if w.figure != nil && w.figure.Verdict == f.r.Verdict && f.r.Verdict != Held {
+			if w.figure != nil && w.figure.Verdict == f.r.Verdict && (f.r.Verdict != Held || w.when == "during") {
 				parts = append(parts, fmt.Sprintf("%s %s %s, want %s", s.Name, Number(w.figure.Value), w.when, s.Objective))
 			}
 		}

@@ -71,10 +71,15 @@ func writeDocuments(dir, log string, result report.Result) error {
 
 // evidence is the run's folder as a reader of the log finds it.
 func evidence(dir, log string) string {
-	if rel, err := filepath.Rel(filepath.Dir(log), dir); err == nil {
-		return filepath.ToSlash(rel)
+	log, err := filepath.Abs(log)
+	if err != nil {
+		return dir
 	}
-	return dir
+	rel, err := filepath.Rel(filepath.Dir(log), dir)
+	if err != nil {
+		return dir
+	}
+	return filepath.ToSlash(rel)
 }
 
 // ReadRun reads the journal in a run's folder and folds it.

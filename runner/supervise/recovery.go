@@ -134,6 +134,9 @@ func (r *run) judge(name string, window sli.Window, counts func(spec.SLO) bool) 
 		if j.Value.Total > 0 {
 			event.Bad = j.Value.Total - j.Value.Good
 		}
+		if name == journal.PhaseBaseline {
+			event.Verdict = "" // the gate has judged it, reading by reading
+		}
 		if !counts(s) {
 			event.Verdict, event.Note = "", `judged at the edges only (when = "edges")`
 		}

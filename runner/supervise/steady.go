@@ -21,7 +21,7 @@ func (r *run) steady() bool {
 	}
 	want := r.exp.SteadyState
 	r.journal.Record(journal.Phase{Name: journal.PhaseBaseline, Note: fmt.Sprintf(
-		"every objective must hold for %s, within %s", want.Baseline, want.Within)})
+		"every objective must hold for %s, within %s", report.Duration(want.Baseline), report.Duration(want.Within))})
 	began := time.Now()
 	held := map[string]time.Time{}
 	over := make(chan error, 1)

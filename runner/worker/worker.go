@@ -67,6 +67,7 @@ func Main(in io.Reader, out io.Writer, opt Options) int {
 	go func() { ended <- w.peer.Run(context.Background()) }()
 	select {
 	case err := <-ended:
+		w.stop()
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "worker: %v\n", err)
 			return exitFailed
@@ -129,8 +130,6 @@ func (w *worker) Handle(ctx context.Context, call string, body json.RawMessage) 
 
 func (w *worker) load(ctx context.Context, in protocol.Load) (protocol.Loaded, error) {
 	s := builtins.New(ctx, builtins.Config{Load: in, CheckSLI: w.opt.CheckSLI}, link{w.peer})
-	// The context ends with the link. The interpreter does not look at it.
-	context.AfterFunc(ctx, func() { s.Cancel("the link to the supervisor has ended") })
 	w.mu.Lock()
 	again, stopped := w.session != nil, w.stopped
 	if !again {
@@ -156,7 +155,8 @@ func (w *worker) loaded(call string) (*builtins.Session, error) {
 	return w.session, nil
 }
 
-// stop ends what the script does, and waits a moment for it.
+// stop ends what the script does, and waits a moment for it. The link's end
+// alone would end its calls, and not its computing.
 func (w *worker) stop() {
 	w.mu.Lock()
 	w.stopped = true

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/spec"
@@ -285,6 +287,12 @@ func TestEndOfASpinningScript(t *testing.T) {
 			end.do(w)
 			if code := <-w.code; code != end.code {
 				t.Errorf("got exit code %d, want %d", code, end.code)
+			}
+			until := time.Now().Add(10 * time.Second)
+			for stacks := make([]byte, 1<<20); strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "starlark.Call"); {
+				if time.Now().After(until) {
+					t.Fatal("the script still computes")
+				}
 			}
 		})
 	}

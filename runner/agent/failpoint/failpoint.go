@@ -5,6 +5,7 @@ package failpoint
 import (
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +13,7 @@ import (
 var at, how, _ = strings.Cut(os.Getenv("RUNNER_FAILPOINT"), ":")
 
 // Hit is a step's boundary: "kill" ends the process there, "stop" freezes it,
-// "hang" blocks the caller for good, "panic" panics.
+// "hang" blocks the caller for good, "wait" for a second, "panic" panics.
 func Hit(step string) {
 	if at == "" || step != at {
 		return
@@ -25,6 +26,8 @@ func Hit(step string) {
 		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 	case "hang":
 		select {}
+	case "wait":
+		time.Sleep(time.Second)
 	case "panic":
 		panic("failpoint " + step)
 	}

@@ -199,6 +199,17 @@ func TestAppendAfterTornRecord(t *testing.T) {
 	}
 }
 
+// A record that a hanging disk has taken late changes nothing.
+func TestLateRecord(t *testing.T) {
+	l := create(t, t.TempDir(), "r1")
+	must(t, l.Intent(anIntent("f1")), l.Undone(result("f1", "")), l.Undone(result("f1", "stuck")), l.Undoing("f1"))
+	c, _, err := Read(l.Path())
+	must(t, err)
+	if len(c.In()) != 0 || c.Faults[0].Result.Error != "" {
+		t.Errorf("got %+v", c.Faults)
+	}
+}
+
 func TestLostIntentIsTold(t *testing.T) {
 	l := create(t, t.TempDir(), "r1")
 	must(t, l.Applied("f1"))

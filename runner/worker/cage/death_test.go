@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -100,6 +101,9 @@ func TestDeaths(t *testing.T) {
 			within(t, "its death", func() { d = c.Wait() })
 			if got := d.String(); got != want.says {
 				t.Errorf("got %q (%q, code %d, %q), want %q\n%s", got, d.Cause, d.Code, d.Detail, want.says, d.Stderr)
+			}
+			if name == "recursion" && !strings.Contains(d.Detail, "exceeds 134217728-byte limit") {
+				t.Errorf("got the detail %q", d.Detail)
 			}
 			if len(d.Stderr) > maxWords {
 				t.Errorf("got %d bytes of stderr, want at most %d", len(d.Stderr), maxWords)

@@ -3,10 +3,8 @@ package cage
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -143,124 +141,5 @@ func needLandlock(t *testing.T, version string) {
 	}
 	if want >= signalABI && got < syncABI && !has(threadSignals) {
 		t.Skip("this kernel's Landlock cannot keep signals inside while threads are restricted one by one")
-	}
-}
-
-// What a worker cannot do by one system call, all threads of it must not be
-// able to do: also those that were there before Enter.
-func TestThreads(t *testing.T) {
-	for _, rings := range []string{allRings, "landlock", "seccomp", "uid"} {
-		t.Run(rings, func(t *testing.T) {
-			if rings == "uid" || rings == allRings {
-				needRoot(t, "others have no uid to drop")
-			}
-			if rings == "landlock" {
-				needLandlock(t, "1")
-			}
-			c := play(t, Options{}, "threads", rings)
-			active := hear[[]string](t, c)
-			got := hear[[]string](t, c)
-			if len(got) < 8 {
-				t.Errorf("got %d threads' answers, want at least 8", len(got))
-			}
-			for _, failed := range got {
-				if failed == "" {
-					t.Errorf("a thread could read a file of root's; active: %q", active)
-				}
-			}
-			if rings == allRings {
-				checkTasks(t, c)
-			}
-		})
-	}
-}
-
-// checkTasks looks at every thread's credentials from outside.
-func checkTasks(t *testing.T, c *Child) {
-	t.Helper()
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", c.Pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(tasks) < 8 {
-		t.Errorf("got %d threads, want at least 8", len(tasks))
-	}
-	ids := uids(c.Pid(), pidNamespace())
-	id := strconv.Itoa(ids[0])
-	four := strings.Join([]string{id, id, id, id}, "\t")
-	none := "0000000000000000"
-	for _, task := range tasks {
-		got := status(t, fmt.Sprintf("/proc/%d/task/%s/status", c.Pid(), task.Name()))
-		for _, want := range []struct{ field, value string }{
-			{"Uid", four}, {"Gid", four}, {"Groups", ""},
-			{"CapInh", none}, {"CapPrm", none}, {"CapEff", none}, {"CapAmb", none},
-			{"NoNewPrivs", "1"}, {"Seccomp", "2"},
-		} {
-			if got[want.field] != want.value {
-				t.Errorf("thread %s: %s is %q, want %q", task.Name(), want.field, got[want.field], want.value)
-			}
-		}
-	}
-	// Undumpable: its files in /proc are root's, not its uid's.
-	var st syscall.Stat_t
-	if err := syscall.Stat(fmt.Sprintf("/proc/%d/environ", c.Pid()), &st); err != nil || st.Uid != 0 {
-		t.Errorf("/proc/PID/environ belongs to uid %d (%v), want 0", st.Uid, err)
-	}
-}
-
-// The rings that are reported are the rings that are there.
-func TestRings(t *testing.T) {
-	want := []string{"files", "rlimit", "no-new-privs", "capabilities", "undumpable", "pdeathsig", "seccomp"}
-	if os.Geteuid() == 0 {
-		want = append(want, "uid")
-	}
-	got := hear[[]string](t, play(t, Options{}, "idle", allRings))
-	t.Logf("%q", got)
-	for _, ring := range want {
-		if !slices.Contains(got, ring) {
-			t.Errorf("got the rings %q, want %q among them", got, ring)
-		}
-	}
-	if abi, _ := ll.LandlockGetABIVersion(); abi > 0 && !strings.HasPrefix(strings.Join(got, ","), "files") {
-		t.Errorf("got the rings %q", got)
-	} else if abi > 0 && !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "landlock v") }) {
-		t.Errorf("got the rings %q, want a Landlock ring: this kernel has v%d", got, abi)
-	}
-}
-
-// No two workers share a uid.
-func TestUIDs(t *testing.T) {
-	seen := map[int]int{}
-	for _, pid := range []int{1, 2, 100, 4194303} {
-		for slot := range uint64(1 << slotBits) {
-			id := uids(pid, slot)[0]
-			if before, ok := seen[id]; ok {
-				t.Errorf("uid %d for pids %d and %d", id, before, pid)
-			}
-			seen[id] = pid
-			if id <= 2_000_200_000 || id >= 0x7ffe0000 {
-				t.Errorf("uid %d for pid %d lies where accounts may be", id, pid)
-			}
-		}
-		if id := uids(pid, 0)[1]; id < 40000 || id >= 60000 {
-			t.Errorf("second choice %d for pid %d", id, pid)
-		}
-	}
-}
-
-func TestMustStand(t *testing.T) {
-	for _, c := range []struct{ active, want string }{
-		{"files rlimit no-new-privs uid capabilities undumpable pdeathsig landlock seccomp", ""},
-		{"rlimit no-new-privs pdeathsig seccomp", ""},
-		{"rlimit no-new-privs pdeathsig uid", ""},
-		{"rlimit no-new-privs pdeathsig landlock", "uid or seccomp"},
-		{"no-new-privs pdeathsig uid", "rlimit"},
-		{"rlimit pdeathsig uid", "no-new-privs"},
-		{"rlimit no-new-privs uid seccomp", "pdeathsig"},
-		{"", "rlimit, pdeathsig, no-new-privs, uid or seccomp"},
-	} {
-		if got := mustStand(strings.Fields(c.active)); got != c.want {
-			t.Errorf("with %q: got lacking %q, want %q", c.active, got, c.want)
-		}
 	}
 }

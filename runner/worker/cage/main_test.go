@@ -18,6 +18,7 @@ var roles = map[string]func(args []string){
 	"attempt": playAttempt, // RINGS NAME WORLD
 	"threads": playThreads, // RINGS
 	"work":    playWork,    // NAME
+	"early":   playEarly,   // a timer, Enter, and timers
 	"echo":    playEcho,    // lines, until stdin ends
 	"sleep":   playSleep,   // for 200 ms
 	"orphan":  playOrphan,  // DOING

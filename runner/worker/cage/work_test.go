@@ -159,6 +159,21 @@ func TestWorks(t *testing.T) {
 	}
 }
 
+// A process whose poller runs before Enter keeps it.
+func TestEarlyPoller(t *testing.T) {
+	c := play(t, Options{}, "early")
+	if got := hear[bool](t, c); !got {
+		t.Errorf("got %v, want true", got)
+	}
+}
+
+func playEarly([]string) {
+	time.Sleep(time.Millisecond)
+	mustEnter(allRings)
+	say(works["timers"]())
+	linger()
+}
+
 // Stdin and stdout carry much, in lines, both ways at once, while time passes.
 func TestStdio(t *testing.T) {
 	c := play(t, Options{}, "echo")
