@@ -165,7 +165,11 @@ func TestTrafficOutcomes(t *testing.T) {
 		{refused, nil, failed, 0, "connection refused"},
 	} {
 		t.Run(c.url[strings.LastIndex(c.url, "/"):]+fmt.Sprint(c.expect), func(t *testing.T) {
-			tr := startTraffic(t, spec.Traffic{URL: c.url, Arrivals: 20, Expect: c.expect, Timeout: 300 * time.Millisecond}, TrafficOptions{})
+			timeout := 20 * time.Second
+			if strings.Contains(c.err, "300ms") {
+				timeout = 300 * time.Millisecond
+			}
+			tr := startTraffic(t, spec.Traffic{URL: c.url, Arrivals: 20, Expect: c.expect, Timeout: timeout}, TrafficOptions{})
 			eventually(t, "three results: one failure does not stop it", func() bool { return len(tr.Results().all()) >= 3 })
 			if err := tr.Stop(); err != nil {
 				t.Fatal(err)
@@ -236,6 +240,7 @@ func TestTrafficInFlightIsBounded(t *testing.T) {
 		events = append(events, s)
 	}})
 	eventually(t, "arrivals that are not sent", func() bool { return len(tr.Results().all()) >= 20 })
+	eventually(t, "the five that are sent", func() bool { return now.Load() == 5 })
 	for _, r := range tr.Results().all() {
 		if r.outcome != unknown || r.seq != noSeq || tr.Results().err(r) != "not sent: 5 in flight" {
 			t.Fatalf("got %+v, want an arrival that was not sent", r)
@@ -304,6 +309,29 @@ func TestTrafficEnds(t *testing.T) {
 	if err := tr.Stop(); err != nil {
 		t.Error("a second Stop:", err)
 	}
+}
+
+// After the end no connection is kept.
+func TestTrafficClosesItsConnections(t *testing.T) {
+	var open, ever atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+			ever.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	tr := startTraffic(t, spec.Traffic{URL: s.URL, Arrivals: 100}, TrafficOptions{})
+	eventually(t, "20 results", func() bool { return len(tr.Results().all()) >= 20 })
+	if err := tr.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all connections closed", func() bool { return open.Load() == 0 && ever.Load() > 0 })
 }
 
 func TestTrafficNeverStarted(t *testing.T) {
@@ -451,6 +479,7 @@ func TestCSVOverAFullDisk(t *testing.T) {
 	rs := newResults("t", time.Second, 1e6, nil)
 	var want, got bytes.Buffer
 	whole := newCSVWriter(rs, &want)
+	rs.record(result{sent: 5, seq: noSeq, outcome: unknown}, "not sent: 5 in flight")
 	m := &moody{take: 10}
 	c := newCSVWriter(rs, m)
 	for i := range 3 {
@@ -465,6 +494,9 @@ func TestCSVOverAFullDisk(t *testing.T) {
 	}
 	_ = c.flush()
 	got = m.Buffer
+	if !strings.Contains(want.String(), "\n,5,0,0,,not sent: 5 in flight\n0,") {
+		t.Errorf("got %s", want.String()[:200])
+	}
 	if got.String() != want.String() {
 		t.Errorf("got %d bytes, want the same %d as on a good disk", got.Len(), want.Len())
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/protocol"
 )
@@ -187,6 +188,7 @@ func (a *agent) close() error {
 	if len(why) > 0 {
 		return fmt.Errorf("agent: the ledger stays at %s for `runner recover`: %w", a.book.Path(), errors.Join(why...))
 	}
+	failpoint.Hit("before-remove")
 	return a.book.Remove()
 }
 

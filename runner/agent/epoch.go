@@ -30,6 +30,7 @@ func (a *agent) undoAll(reason string, again bool) []protocol.UndoResult {
 	a.cut(errClosed())
 	a.heart.stop()
 	a.peer.Notify(protocol.EventEpoch, protocol.Epoch{State: undoing, Reason: reason})
+	failpoint.Hit("after-latch")
 	a.takeAllBack(reason)
 	a.mu.Lock()
 	a.epoch = closed
@@ -39,6 +40,7 @@ func (a *agent) undoAll(reason string, again bool) []protocol.UndoResult {
 	if a.book != nil {
 		_ = a.book.Closed(reason) // a reader that misses it sees that nothing is in
 	}
+	failpoint.Hit("before-release")
 	_ = lock.Release() // the file is closed in any case
 	failpoint.Hit("after-closed")
 	close(a.undone)

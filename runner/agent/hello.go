@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/protocol"
 )
@@ -60,6 +61,7 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 	case protocol.ModeRecover:
 		w.Recovered, err = a.recover(dir, in.Run)
 	}
+	failpoint.Hit("before-open")
 	if err == nil && !a.begin() {
 		err = errClosed()
 	}
@@ -87,6 +89,7 @@ func (a *agent) takeEngine(dir string, in protocol.Hello) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("after-lock")
 	book, err := ledger.Create(dir, ledger.Header{
 		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Experiment: in.Header,
 	})

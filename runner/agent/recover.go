@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/protocol"
 )
@@ -45,6 +46,7 @@ func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
 			all = append(all, protocol.Abandoned{Run: filepath.Base(path), Damaged: err.Error()})
 			continue
 		}
+		failpoint.Hit("before-settle")
 		told := d.abandoned()
 		if kept := a.settle(d); kept != "" {
 			told.Damaged += "; what is left of it is kept in " + kept

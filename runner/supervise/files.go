@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/modules"
 	"chaosrunner/runner/protocol"
@@ -54,6 +55,7 @@ func (r *run) keepSources() error {
 func (r *run) conclude() (report.Result, error) {
 	result := report.Fold(r.journal.Events())
 	r.journal.Record(journal.Ended{Verdict: result.Verdict, Ending: result.Ending, Stuck: result.Stuck, Reason: result.Reason, Exit: result.Exit})
+	failpoint.Hit("run-result")
 	err := errors.Join(r.journal.Close(), r.sources.writeMetrics(r.file("metrics.txt")))
 	return result, errors.Join(err, writeDocuments(r.dir, r.opt.Log, result))
 }
@@ -66,6 +68,7 @@ func writeDocuments(dir, log string, result report.Result) error {
 	if log == "" {
 		return err
 	}
+	failpoint.Hit("run-log")
 	return errors.Join(err, report.Append(log, result.Run, result.Entry(evidence(dir, log))))
 }
 

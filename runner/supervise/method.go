@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
@@ -22,7 +23,9 @@ func (r *run) runMethod() {
 	r.mu.Unlock()
 	r.journal.Record(journal.Phase{Name: journal.PhaseMethod})
 
+	failpoint.Hit("run-method")
 	ended, err := r.worker.run(r.ctx, protocol.CallMethod, nil)
+	failpoint.Hit("run-ended")
 	r.mu.Lock()
 	r.method = false
 	r.mu.Unlock()
@@ -83,6 +86,7 @@ func (r *run) runRollbacks() {
 	r.mu.Unlock()
 	for i := len(todo) - 1; i >= 0; i-- {
 		err := r.rollBack(todo[i])
+		failpoint.Hit("run-rolled")
 		event := journal.Rollback{ID: todo[i].ID, Func: todo[i].Func}
 		done := protocol.Rolled{ID: todo[i].ID}
 		if err != nil {
@@ -114,6 +118,7 @@ func (r *run) rollBack(record protocol.Rollback) error {
 		}
 		r.worker = fresh
 	}
+	failpoint.Hit("run-rollback")
 	ended, err := r.worker.run(ctx, protocol.CallRoll, protocol.Roll{ID: record.ID, Module: record.Module, Func: record.Func, Args: record.Args})
 	switch {
 	case err != nil:

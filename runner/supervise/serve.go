@@ -13,6 +13,7 @@ import (
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/sli"
 	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
@@ -84,6 +85,7 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 		event.Harm, event.Remedy = append(event.Harm, words.Harm), append(event.Remedy, words.Remedy)
 	}
 	r.journal.Record(event)
+	failpoint.Hit("run-inject")
 	var all errgroup.Group
 	for _, part := range parts {
 		all.Go(func() error { return r.apply(part) })
@@ -96,6 +98,7 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 		live.timer = time.AfterFunc(f.Duration, func() { r.expire(live) })
 		r.mu.Unlock()
 	}
+	failpoint.Hit("run-answer")
 	return live.handle, nil
 }
 
@@ -158,6 +161,7 @@ func (r *run) apply(part protocol.Apply) error {
 	if err := r.agent.call(r.ctx, applyLimit, protocol.CallApply, part, &applied); err != nil {
 		return err
 	}
+	failpoint.Hit("run-applied")
 	r.journal.Record(journal.Applied{ID: part.ID, Kind: part.Kind, Target: part.Target, Intent: applied.Intent, Applied: applied.Applied})
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,6 +206,7 @@ func (r *run) release(in protocol.Release) error {
 
 // observe lets time pass under the watcher.
 func (r *run) observe(in protocol.Observe) (protocol.Figures, error) {
+	failpoint.Hit("run-observe")
 	from := time.Now()
 	select {
 	case <-time.After(in.Duration):

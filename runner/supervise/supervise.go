@@ -22,6 +22,7 @@ import (
 
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/modules"
 	"chaosrunner/runner/protocol"
@@ -152,6 +153,7 @@ func Run(ctx context.Context, opt Options) (report.Result, error) {
 		return report.Result{}, err
 	}
 	defer r.closeAgent()
+	failpoint.Hit("run-greeted")
 	go r.watch.loop()
 	defer r.watch.stop()
 	r.settleDead()
@@ -163,6 +165,7 @@ func Run(ctx context.Context, opt Options) (report.Result, error) {
 	if err := r.openJournal(); err != nil {
 		return report.Result{}, err
 	}
+	failpoint.Hit("run-journal")
 	defer context.AfterFunc(ctx, func() { r.interrupted(context.Cause(ctx)) })()
 	go r.watchJournal()
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
@@ -23,8 +24,10 @@ func (r *run) undoAll(reason string) {
 		r.method, r.undoing = false, true
 		r.mu.Unlock()
 		r.journal.Record(journal.Undo{Reason: reason})
+		failpoint.Hit("run-undo")
 		var undone protocol.Undone
 		err := r.agent.call(context.Background(), undoLimit, protocol.CallUndoAll, protocol.UndoAll{Reason: reason}, &undone)
+		failpoint.Hit("run-undone")
 		r.took(undone.Results)
 		if err != nil {
 			r.secondAgent(err)
@@ -52,6 +55,7 @@ func (r *run) secondAgent(cause error) {
 	r.finish(journal.Stopping{Ending: report.Failed, Reason: "agent: " + cause.Error()})
 	hello := r.hello()
 	hello.Mode = protocol.ModeRecover
+	failpoint.Hit("run-second")
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()
 	second, err := startAgent(ctx, r.opt.Exe, hello, nil)
@@ -151,6 +155,7 @@ func (r *run) undoSome(f *liveFault, reason string) error {
 		return nil
 	}
 	r.journal.Record(journal.Undo{IDs: ids, Reason: reason})
+	failpoint.Hit("run-undo-one")
 	var undone protocol.Undone
 	err := r.agent.call(context.Background(), undoLimit, protocol.CallUndo, protocol.Undo{IDs: ids, Reason: reason}, &undone)
 	r.took(undone.Results)
@@ -171,10 +176,12 @@ func (r *run) closeAgent() {
 	r.mu.Lock()
 	lost := r.lost
 	r.mu.Unlock()
+	failpoint.Hit("run-close")
 	if lost == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_ = r.agent.peer.Call(ctx, protocol.CallClose, nil, nil) // a dead agent has nothing to close
 		cancel()
 	}
+	failpoint.Hit("run-closed")
 	r.agent.end(undoLimit)
 }

@@ -180,6 +180,9 @@ func TestNothingIsLeft(t *testing.T) {
 		_ = c.Stdin.Close()
 		c.Wait()
 		_ = c.Stdout.Close()
+		if err := syscall.Kill(c.Pid(), 0); err != syscall.ESRCH {
+			t.Errorf("pid %d is still there (%v): a zombie", c.Pid(), err)
+		}
 	}
 	one()
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
@@ -191,10 +194,6 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	if now := runtime.NumGoroutine(); now > goroutines+2 {
 		t.Errorf("%d goroutines run, were %d", now, goroutines)
-	}
-	var ws unix.WaitStatus
-	if pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil); err != unix.ECHILD && pid != 0 {
-		t.Errorf("a zombie is left: %d, %v", pid, err)
 	}
 }
 
@@ -272,6 +271,9 @@ func TestUserNamespace(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
 		Credential: &syscall.Credential{},
+	}
+	if filtered(t) {
+		t.Skip("this test runs under a seccomp filter of a container's, which may forbid user namespaces")
 	}
 	pid, rings := startParent[[]string](t, cmd)
 	if got := strings.Join(rings, " "); !strings.Contains(got, "uid") || !strings.Contains(got, "seccomp") {
