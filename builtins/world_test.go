@@ -144,21 +144,6 @@ func load(t *testing.T, w *fakeWorld, source string) (*Session, *spec.Experiment
 	return s, exp
 }
 
-// refuse loads a script that must be wrong, and returns its errors as people
-// read them.
-func refuse(t *testing.T, w *fakeWorld, source string) string {
-	t.Helper()
-	_, errs := open(t, w, source, protocol.Load{}).Load()
-	if len(errs) == 0 {
-		t.Fatal("loaded, want it refused")
-	}
-	var b strings.Builder
-	for _, e := range errs {
-		fmt.Fprintln(&b, e)
-	}
-	return b.String()
-}
-
 // shopWith is a right experiment with a given method.
 func shopWith(method string) string {
 	return "load(\"//shop.star\", \"shop\")\navailability = shop()\n\n" + method

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 // one is a notation under test: how it is unpacked and shown.
@@ -47,7 +48,7 @@ func named(name string) one {
 
 // value is written as Starlark writes it.
 func value(t testing.TB, text string) starlark.Value {
-	v, err := starlark.Eval(new(starlark.Thread), "", text, nil)
+	v, err := starlark.EvalOptions(new(syntax.FileOptions), new(starlark.Thread), "", text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

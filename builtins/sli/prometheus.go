@@ -102,7 +102,7 @@ func (p *PrometheusServer) complain(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("no answer of the Prometheus server within %s", p.timeout)
 	}
-	return fmt.Errorf("Prometheus server: %w", wrapHTTP(err))
+	return fmt.Errorf("the Prometheus server: %w", wrapHTTP(err))
 }
 
 // one returns the only sample of a query; an empty answer is not ok and no error.

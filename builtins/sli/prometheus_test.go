@@ -72,7 +72,7 @@ func serverEvaluator(t *testing.T, h http.HandlerFunc) (*Evaluator, *httptest.Se
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	p, err := NewPrometheusServer(spec.Prometheus{URL: s.URL + "/prom", Headers: map[string]string{"Authorization": "Bearer x"}, Interval: tick, Timeout: 20 * time.Second})
+	p, err := NewPrometheusServer(spec.Prometheus{URL: s.URL + "/prom", Headers: map[string]string{"Authorization": "Bearer x"}, Interval: tick, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestPrometheusServer(t *testing.T) {
 func TestPrometheusServerThatMisbehaves(t *testing.T) {
 	for want, h := range map[string]http.HandlerFunc{
 		"Prometheus server: ": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") },
-		"503":                 func(w http.ResponseWriter, r *http.Request) { http.Error(w, "starting", 503) },
+		"503":                 func(w http.ResponseWriter, r *http.Request) { http.Error(w, "starting", http.StatusServiceUnavailable) },
 		"unexpected end":      func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"status":"success","data":`) },
 		"unexpected value type": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, `{"status":"success","data":{"resultType":"string","result":[1,"x"]}}`)
