@@ -49,7 +49,7 @@ func (r *run) recover() {
 		}
 		r.journal.Record(event)
 	}
-	r.judge(journal.PhaseRecovery, sli.Window{Start: from, End: time.Now()}, func(spec.SLO) bool { return true })
+	r.judge(journal.PhaseRecovery, sli.Window{Start: from, End: r.now()}, func(spec.SLO) bool { return true })
 }
 
 // watchRecovery returns when each objective began to hold for good. It stays

@@ -207,13 +207,13 @@ func (r *run) release(in protocol.Release) error {
 // observe lets time pass under the watcher.
 func (r *run) observe(in protocol.Observe) (protocol.Figures, error) {
 	failpoint.Hit("run-observe")
-	from := time.Now()
+	from := r.now()
 	select {
 	case <-time.After(in.Duration):
 	case <-r.ctx.Done():
 		return protocol.Figures{}, fmt.Errorf("observe: %w", context.Cause(r.ctx))
 	}
-	window := sli.Window{Start: from, End: time.Now()}
+	window := sli.Window{Start: from, End: r.now()}
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
 	out := protocol.Figures{Values: map[string]protocol.Figure{}}

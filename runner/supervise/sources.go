@@ -177,7 +177,7 @@ func (s *sources) options(name string, interval time.Duration) (sli.TrafficOptio
 		}
 	}
 	return sli.TrafficOptions{
-		URL: s.urls[name], Store: s.store, CSV: file, Interval: interval, Bounds: bounds,
+		URL: s.urls[name], Store: s.store, CSV: file, Interval: interval, Bounds: bounds, Now: s.r.now,
 		Event: func(msg string) { s.r.journal.Record(journal.Note{Text: msg}) },
 	}, nil
 }
@@ -194,7 +194,7 @@ func fileName(name string) string {
 
 func (s *sources) scrape(ctx context.Context, m spec.Metrics) {
 	s.scraper = &sli.Scraper{
-		Store: s.store, Fetch: s.r.fetch, Interval: m.Interval, Timeout: m.Timeout,
+		Store: s.store, Fetch: s.r.fetch, Interval: m.Interval, Timeout: m.Timeout, Now: s.r.now,
 		OnSample: func(t time.Time) {
 			s.tellSources()
 			s.r.watch.sampled(t)

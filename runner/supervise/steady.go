@@ -22,7 +22,7 @@ func (r *run) steady() bool {
 	want := r.exp.SteadyState
 	r.journal.Record(journal.Phase{Name: journal.PhaseBaseline, Note: fmt.Sprintf(
 		"every objective must hold for %s, within %s", report.Duration(want.Baseline), report.Duration(want.Within))})
-	began := time.Now()
+	began := r.now()
 	held := map[string]time.Time{}
 	over := make(chan error, 1)
 	r.watch.listen(func(now time.Time) {
@@ -51,7 +51,7 @@ func (r *run) steady() bool {
 	defer r.watch.listen(nil)
 	select {
 	case err := <-over:
-		now := time.Now()
+		now := r.now()
 		r.judge(journal.PhaseBaseline, sli.Window{Start: now.Add(-want.Baseline), End: now}, func(spec.SLO) bool { return true })
 		if err != nil {
 			r.finish(journal.Stopping{Ending: report.Refused, Reason: err.Error()})
@@ -69,7 +69,7 @@ func (r *run) unsteady(held map[string]time.Time, window sli.Window) error {
 	var parts []string
 	for _, s := range r.exp.SLOs {
 		if at, ok := held[s.Name]; ok {
-			if short := time.Since(at); short < r.exp.SteadyState.Baseline {
+			if short := r.now().Sub(at); short < r.exp.SteadyState.Baseline {
 				parts = append(parts, fmt.Sprintf("%s holds only for %.1fs", s.Name, short.Seconds()))
 			}
 			continue

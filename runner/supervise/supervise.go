@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"chaosrunner/builtins/fault"
+	"chaosrunner/builtins/sli"
 	"chaosrunner/builtins/spec"
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
@@ -94,6 +95,7 @@ type run struct {
 	id      string
 	dir     string // absolute
 	began   time.Time
+	now     func() time.Time // the wall clock of every window and sample; it never steps back
 	modules *modules.Resolver
 	exp     spec.Experiment
 	radius  map[string]bool // ids of the containers that may be touched
@@ -179,7 +181,7 @@ func newRun(opt Options) (*run, error) {
 		return nil, err
 	}
 	r := &run{
-		opt: opt, modules: resolver, began: time.Now(),
+		opt: opt, modules: resolver, began: time.Now(), now: sli.Clock(),
 		faults: map[string]*liveFault{}, results: map[string]protocol.UndoResult{},
 		undoDone: make(chan struct{}), hurry: make(chan struct{}),
 	}

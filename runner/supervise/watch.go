@@ -103,7 +103,7 @@ func (w *watcher) sampled(time.Time) {
 
 func (w *watcher) loop() {
 	defer close(w.done)
-	last := time.Now()
+	last := w.r.now()
 	timer := time.NewTimer(w.interval)
 	defer timer.Stop()
 	for {
@@ -113,7 +113,7 @@ func (w *watcher) loop() {
 		case <-w.quit:
 			return
 		}
-		now := time.Now()
+		now := w.r.now()
 		if now.Sub(last) > answerLimit {
 			w.forget() // this process stood still: what it did not see is no blindness of a source
 		} else {
@@ -195,13 +195,22 @@ func (w *watcher) evaluate(now time.Time, conditions []*condition) []reading {
 	var all sync.WaitGroup
 	for i, c := range conditions {
 		all.Go(func() {
-			r := reading{Value: w.r.sources.value(ctx, c.SLI, w.window(now))}
+			r := reading{Value: c.known(w.r.sources.value(ctx, c.SLI, w.window(now)))}
 			r.overdue, r.late = w.r.sources.eval.Fresh(ctx, c.SLI, now)
 			readings[i] = r
 		})
 	}
 	all.Wait()
 	return readings
+}
+
+// known takes a value that cannot tell whether the condition holds for no
+// value: a quantile beyond its histogram's last boundary may be anything above.
+func (c *condition) known(v sli.Value) sli.Value {
+	if v.OK && v.AtLeast && c.Above != nil && *c.Above >= v.V {
+		return sli.Value{Why: fmt.Sprintf("the histogram ends at %g, below the threshold %g", v.V, *c.Above)}
+	}
+	return v
 }
 
 func (c *condition) bad(v reading) bool {

@@ -73,6 +73,18 @@ func TestCondition(t *testing.T) {
 	}
 }
 
+// TestKnown: a quantile in a histogram's last bucket says nothing of what is
+// above that.
+func TestKnown(t *testing.T) {
+	last := sli.Value{V: 10, OK: true, AtLeast: true}
+	if v := (&condition{Abort: spec.Abort{Above: ptr(12)}}).known(last); v.OK || v.Why == "" {
+		t.Errorf("got %+v, want no value: it may be 11 or 13", v)
+	}
+	if v := (&condition{Abort: spec.Abort{Above: ptr(9)}}).known(last); !v.OK {
+		t.Errorf("got %+v, want the value: it is above 9 whatever it is", v)
+	}
+}
+
 func TestFaultTime(t *testing.T) {
 	fault := func(d time.Duration) spec.Step { return spec.Step{Op: "fault", Fault: &spec.Fault{Duration: d}} }
 	observe := func(d time.Duration) spec.Step { return spec.Step{Op: "observe", Duration: d} }
