@@ -220,7 +220,7 @@ def method():
 		t.Errorf("got %+v", b)
 	}
 	tr := exp.Traffic[0]
-	if tr.Arrivals != 40 || tr.Method != "POST" || tr.Body != `{"product":"coffee","quantity":1}` || tr.Headers["Content-Type"] != "application/json" || tr.Timeout.String() != "5s" {
+	if tr.Arrivals != 40 || tr.Method != "POST" || tr.Body != `{"product":"coffee","quantity":1}` || tr.Headers["Content-Type"] != "application/json" || tr.Timeout.String() != "2s" {
 		t.Errorf("got %+v", tr)
 	}
 	a, l := exp.SLOs[0], exp.SLOs[1]

@@ -143,6 +143,17 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// A Cancel that comes between two scenes holds for the later one, also where it
+// only computes.
+func TestCancelBetweenScenes(t *testing.T) {
+	w := &fakeWorld{}
+	s, _ := load(t, w, shopWith("def method():\n    note('never')\n"))
+	s.Cancel("by the test")
+	if got := s.Method(); got.Error == nil || !strings.Contains(got.Error.Message, "stopped: by the test") || len(w.notes) > 0 {
+		t.Errorf("got %+v, %v", got, w.notes)
+	}
+}
+
 // stuckWorld observes until it is cancelled.
 type stuckWorld struct {
 	*fakeWorld

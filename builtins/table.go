@@ -42,8 +42,8 @@ var Table = []Builtin{
 		Doc: `Takes PromQL answers from a Prometheus server instead of metrics().`,
 	},
 	{
-		Name: "traffic", Signature: `traffic(url, arrivals, *, method = "GET", headers = None, body = None, expect = None, timeout = "5s", name = None)`, Returns: "traffic", Phase: Declare, call: traffic,
-		Doc: `Sends HTTP requests at a constant rate for as long as the experiment lasts, however slowly they are answered. body is a string, or a dict or list that is sent as JSON. A request succeeds if its status is in expect, or without that in 200..399, and it comes within timeout. The value's .success and .latency("p99") are SLIs.`,
+		Name: "traffic", Signature: `traffic(url, arrivals, *, method = "GET", headers = None, body = None, expect = None, timeout = "2s", name = None)`, Returns: "traffic", Phase: Declare, call: traffic,
+		Doc: `Sends HTTP requests at a constant rate for as long as the experiment lasts, however slowly they are answered. body is a string, or a dict or list that is sent as JSON. A request succeeds if its status is in expect, or without that in 200..399, and it comes within timeout, which is best below the 3 s without an answer that count as blindness. The value's .success and .latency("p99") are SLIs.`,
 	},
 	{
 		Name: "probe", Signature: `probe(name, url, *, every = "1s", timeout = "1s", expect = None)`, Returns: "probe", Phase: Declare, call: probe,

@@ -11,7 +11,7 @@ import (
 )
 
 // traffic(url, arrivals, *, method = "GET", headers = None, body = None,
-// expect = None, timeout = "5s", name = None)
+// expect = None, timeout = "2s", name = None)
 func traffic(s *Session, c *call) (starlark.Value, error) {
 	var (
 		url      notation.URL

@@ -81,9 +81,9 @@ func badByte(s string) bool {
 	return size == 1
 }
 
-// harmless leaves out, beside controls, the invisible characters that reorder
-// a line (U+202E) or hide in one (U+200B).
-func harmless(r rune) bool { return unicode.IsPrint(r) && !unicode.Is(unicode.Cf, r) }
+// harmless leaves out controls and the invisible characters that reorder a line
+// (U+202E) or hide in one (U+200B).
+func harmless(r rune) bool { return unicode.IsPrint(r) }
 
 // safeText refuses what no name, label or header may hold.
 func safeText(s string) bool {
