@@ -36,6 +36,7 @@ type flags struct {
 	expect             string
 	seed               uint64
 	heartbeat, undo    time.Duration
+	think              time.Duration
 	json, quiet, noisy bool
 }
 
@@ -104,6 +105,7 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.StringVar(&f.project, "project", "", "the Compose project of the targets; empty: any, if that is not ambiguous")
 	all.StringArrayVar(&f.allow, "allow", nil, "allow faults on this target though it has no label chaos.allow=true")
 	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner)")
+	all.DurationVar(&f.think, "think", 0, "how long a script may compute without a call before it counts as hung (default 15s)")
 	all.BoolVar(&f.json, "json", false, "print results as JSON")
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "print verdicts only")
 	all.BoolVarP(&f.noisy, "verbose", "v", false, "print every event")
@@ -146,7 +148,7 @@ func (f *flags) options(script string) (supervise.Options, error) {
 	}
 	return supervise.Options{
 		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Seed: seed,
-		Project: f.project, Allow: f.allow, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo,
+		Project: f.project, Allow: f.allow, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
 		Out: f.out, Log: f.log, Args: os.Args[1:], Version: version(), Warn: logger().Warnf,
 	}, nil
 }

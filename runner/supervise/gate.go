@@ -18,7 +18,7 @@ const loadLimit = 20 * time.Second // for loading and rehearsing a script
 // gate loads and rehearses the script and refuses the run, in terms of the
 // script, before anything is touched.
 func (r *run) gate(ctx context.Context) error {
-	w, err := startWorker(r.opt.Exe, server{r})
+	w, err := startWorker(r.opt, server{r})
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func Check(ctx context.Context, opt Options) (spec.Experiment, error) {
 	if err != nil {
 		return spec.Experiment{}, err
 	}
-	w, err := startWorker(opt.Exe, server{r})
+	w, err := startWorker(opt, server{r})
 	if err != nil {
 		return spec.Experiment{}, err
 	}
@@ -187,7 +187,7 @@ func MakePlan(ctx context.Context, opt Options) (Plan, error) {
 	defer r.agent.end(time.Second)
 	go r.watch.loop()
 	defer r.watch.stop()
-	w, err := startWorker(opt.Exe, server{r})
+	w, err := startWorker(opt, server{r})
 	if err != nil {
 		return Plan{}, err
 	}

@@ -106,7 +106,7 @@ func (r *run) rollBack(record protocol.Rollback) error {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 	defer cancel()
 	if r.worker == nil || !r.worker.alive() {
-		fresh, err := startWorker(r.opt.Exe, rollbackServer{server{r}, record})
+		fresh, err := startWorker(r.opt, rollbackServer{server{r}, record})
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type Options struct {
 	State     string        // directory of ledgers; empty: the agent's default
 	Heartbeat time.Duration // silence that ends an agent; 0: its default
 	Undo      time.Duration // how long one undo may take; 0: the agent's default
+	Think     time.Duration // how long a script may compute without a call; 0: 15 s
 	Out       string        // folder of runs
 	Log       string        // CHAOS_LOG.md; empty: none is written
 	Args      []string      // the command line, for the journal

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	thinkLimit  = 15 * time.Second // of computing without a call: the script hangs
+	thinkLimit  = 15 * time.Second // of computing without a call, unless told otherwise: the script hangs
 	cancelGrace = time.Second      // from SIGTERM to SIGKILL
 )
 
@@ -26,18 +27,19 @@ type worker struct {
 	peer  *protocol.Peer
 	rings []string
 
-	thinking atomic.Int64 // when the script was last given the word, as Unix ns
-	calls    atomic.Int32 // of the worker, that are being answered: then it waits for us
+	limit    time.Duration // of computing without a call
+	thinking atomic.Int64  // when the script was last given the word, as Unix ns
+	calls    atomic.Int32  // of the worker, that are being answered: then it waits for us
 	endOnce  sync.Once
 }
 
 // startWorker runs exe as a worker whose calls h answers.
-func startWorker(exe string, h protocol.Handler) (*worker, error) {
-	child, err := cage.Start(cage.Options{}, exe, "worker")
+func startWorker(opt Options, h protocol.Handler) (*worker, error) {
+	child, err := cage.Start(cage.Options{}, opt.Exe, "worker")
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{child: child}
+	w := &worker{child: child, limit: cmp.Or(opt.Think, thinkLimit)}
 	w.peer = protocol.NewPeer(child.Stdout, child.Stdin, counted{h, w})
 	w.think()
 	go func() {
@@ -137,8 +139,8 @@ func (w *worker) watchThinking(ctx context.Context, cancel context.CancelCauseFu
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if w.calls.Load() == 0 && now.UnixNano()-w.thinking.Load() > int64(thinkLimit) {
-				cancel(fmt.Errorf("the script hangs: it has computed for %s without a call", thinkLimit))
+			if w.calls.Load() == 0 && now.UnixNano()-w.thinking.Load() > int64(w.limit) {
+				cancel(fmt.Errorf("the script hangs: it has computed for %s without a call", w.limit))
 				return
 			}
 		}

@@ -284,6 +284,9 @@ func TestEndOfASpinningScript(t *testing.T) {
 				_ = w.peer.Call(context.Background(), protocol.CallLoad, protocol.Load{Script: "x.star", Steps: 1 << 60}, nil)
 			}()
 			<-spinning
+			for range 50 { // the answer to note has arrived: only a running script is left
+				_ = w.peer.Call(t.Context(), protocol.CallMethod, nil, nil)
+			}
 			end.do(w)
 			if code := <-w.code; code != end.code {
 				t.Errorf("got exit code %d, want %d", code, end.code)

@@ -21,7 +21,9 @@ const (
 // Options are what may differ from cage to cage.
 type Options struct {
 	// Memory is the limit on private writable memory (RLIMIT_DATA), in bytes.
-	// 0 means, for Start, DefaultMemory; for Enter, what Start said.
+	// 0 means, for Start, DefaultMemory; for Enter, what Start said. In a
+	// binary with cgo each thread's stack takes 8 MiB of it, in a static one
+	// almost nothing.
 	Memory int64
 }
 

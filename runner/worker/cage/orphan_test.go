@@ -158,7 +158,7 @@ func startParent[T any](t *testing.T, cmd *exec.Cmd) (pid int, said T) {
 	return pid, said
 }
 
-func dies(pidfd int) bool { return dead(pidfd, 30*time.Second) }
+func dies(pidfd int) bool { return dead(pidfd, 10*time.Second) }
 
 // dead waits for a process's death, also as a zombie that nobody reaps.
 func dead(pidfd int, wait time.Duration) bool {

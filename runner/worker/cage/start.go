@@ -20,8 +20,11 @@ const drain = 2 * time.Second
 
 // A Child is a process that Start has started.
 type Child struct {
-	Stdin  *os.File // closed by the caller, or when the child has died
-	Stdout *os.File // the caller reads to the end and closes it
+	Stdin *os.File // closed by the caller, or when the child has died
+
+	// Stdout is read to its end, and closed, by the caller. Reading fails when
+	// the child has been dead for 2 s and something else holds the other end.
+	Stdout *os.File
 
 	pid    int
 	memory int64
