@@ -102,7 +102,7 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.StringVar(&f.root, "root", "", `workspace root for load("//…"); else the nearest folder with lib.star, else with .git`)
 	all.StringArrayVar(&f.libs, "lib", nil, `a library for load("@name//…"): NAME=DIR`)
 	all.Uint64Var(&f.seed, "seed", 0, "of pick(); 0 draws one, which the journal tells")
-	all.StringVar(&f.project, "project", "", "the Compose project of the targets; empty: any, if that is not ambiguous")
+	all.StringVar(&f.project, "project", "", "the Compose project of the targets; else that of the current folder, else any, if that is not ambiguous")
 	all.StringArrayVar(&f.allow, "allow", nil, "allow faults on this target though it has no label chaos.allow=true")
 	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner)")
 	all.DurationVar(&f.think, "think", 0, "how long a script may compute without a call before it counts as hung (default 15s)")
@@ -142,13 +142,17 @@ func (f *flags) options(script string) (supervise.Options, error) {
 	if err != nil {
 		return supervise.Options{}, err
 	}
+	project := f.project
+	if project == "" {
+		project = projectOf(".", os.Getenv("COMPOSE_PROJECT_NAME"))
+	}
 	seed := f.seed
 	if seed == 0 {
 		seed = rand.Uint64N(1<<32-1) + 1 // short enough to type again
 	}
 	return supervise.Options{
 		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Seed: seed,
-		Project: f.project, Allow: f.allow, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
+		Project: project, Allow: f.allow, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
 		Out: f.out, Log: f.log, Args: os.Args[1:], Version: version(), Warn: logger().Warnf,
 	}, nil
 }
