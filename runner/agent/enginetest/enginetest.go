@@ -343,3 +343,16 @@ func sweep() {
 
 // State is what the engine says of a container.
 type State = container.InspectResponse
+
+// Service finds the container of a Compose service that runs already; it stays
+// when the test ends.
+func Service(t testing.TB, project, service string) *Container {
+	t.Helper()
+	c := Client(t)
+	found, err := c.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(
+		filters.Arg("label", "com.docker.compose.project="+project), filters.Arg("label", "com.docker.compose.service="+service))})
+	if err != nil || len(found) != 1 {
+		t.Fatalf("got %d containers of %s in %s, %v; want one", len(found), service, project, err)
+	}
+	return &Container{t: t, c: c, ID: found[0].ID, Name: found[0].Names[0][1:]}
+}

@@ -49,12 +49,7 @@ func tryCaged(t *testing.T, a attempt) {
 	w := newWorld(t)
 	c, out, err := try(t, w, a, allRings)
 	if a.kills {
-		if err == nil {
-			t.Fatalf("it lives, and says %+v", out)
-		}
-		if d := c.Wait(); d.Cause != Forbidden {
-			t.Errorf("it died, but not of seccomp: %v\n%s", d, d.Stderr)
-		}
+		checkKilled(t, c, out, err)
 	} else {
 		checkFailed(t, c, out, err)
 	}
@@ -76,9 +71,7 @@ func tryAlone(t *testing.T, a attempt, rings string) {
 	w := newWorld(t)
 	c, out, err := try(t, w, a, rings)
 	if a.kills && rings == "seccomp" {
-		if d := c.Wait(); err == nil || d.Cause != Forbidden {
-			t.Errorf("got %+v, %v, want death by seccomp", out, d)
-		}
+		checkKilled(t, c, out, err)
 	} else {
 		checkFailed(t, c, out, err)
 		if n := strings.Count(rings, ",") + 1; len(out.Rings) != n {
@@ -97,6 +90,15 @@ func checkFailed(t *testing.T, c *Child, out outcome, err error) {
 	}
 	if out.Failed == "" {
 		t.Error("it got what it wanted")
+	}
+}
+
+func checkKilled(t *testing.T, c *Child, out outcome, err error) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("it lives, and says %+v", out)
+	} else if d := c.Wait(); d.Cause != Forbidden {
+		t.Errorf("it died, but not of seccomp: %v\n%s", d, d.Stderr)
 	}
 }
 

@@ -19,6 +19,7 @@ func TestOrphan(t *testing.T) {
 	for _, doing := range []string{"waiting", "spinning", "deaf to signals", "stopped"} {
 		t.Run(doing, func(t *testing.T) { orphan(t, exec.Command(self(t), "play", "parent", "orphan", doing), doing) })
 	}
+	t.Run("before Enter", func(t *testing.T) { orphan(t, exec.Command(self(t), "play", "parent", "victim"), "") })
 	t.Run("of nobody", func(t *testing.T) {
 		needRoot(t, "to become nobody")
 		cmd := exec.Command(publicCopy(t), "play", "parent", "orphan", "spinning")
