@@ -22,7 +22,7 @@ const (
 	answerLimit = time.Second      // a heartbeat without an answer: the agent is wedged
 	helloLimit  = 2 * time.Minute  // undoing what dead runs left comes before the welcome
 	undoLimit   = 90 * time.Second // for everything; each undo has a deadline of its own in the agent
-	applyLimit  = 60 * time.Second
+	applyLimit  = 6 * time.Minute  // the longest grace of a stop, and the engine's own time
 )
 
 // agent is the supervisor's end of the link to the process that touches the
@@ -64,8 +64,9 @@ func startAgent(ctx context.Context, exe string, hello protocol.Hello, events fu
 	}
 	a.stdin = stdin
 	a.peer = protocol.NewPeer(stdout, stdin, agentEvents(events))
+	life := context.WithoutCancel(ctx)
 	go func() {
-		linkErr := a.peer.Run(context.WithoutCancel(ctx))
+		linkErr := a.peer.Run(life)
 		a.exitedBy = errors.Join(linkErr, a.cmd.Wait())
 		close(a.exited)
 	}()
@@ -124,10 +125,10 @@ func (a *agent) beat() {
 // wedged says that the agent has left a heartbeat without an answer for too
 // long, counted on the watcher's own clock: since is when the watcher last
 // ran, so that a supervisor that was stopped does not blame its agent.
-func (a *agent) wedged(now time.Time) bool {
+func (a *agent) wedged(now time.Time, limit time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !a.waiting.IsZero() && now.Sub(a.waiting) > answerLimit
+	return !a.waiting.IsZero() && now.Sub(a.waiting) > limit
 }
 
 // forgive forgets an unanswered heartbeat.

@@ -45,7 +45,7 @@ func (r *run) http(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, e
 func (r *run) send(ctx context.Context, u *url.URL, in protocol.HTTP) (protocol.HTTPReply, error) {
 	if target, port, ok := r.asTarget(ctx, u); ok {
 		var got protocol.Fetched
-		err := r.agent.call(ctx, in.Timeout+5*time.Second, protocol.CallFetch, protocol.Fetch{
+		err := r.present().call(ctx, in.Timeout+5*time.Second, protocol.CallFetch, protocol.Fetch{
 			Container: target.ID, Port: port, Path: u.RequestURI(), Method: in.Method, Headers: in.Headers,
 			Body: []byte(in.Body), Timeout: in.Timeout, MaxBytes: maxBody,
 		}, &got)
@@ -149,7 +149,7 @@ func (r *run) one(ctx context.Context, expr string) (fault.Target, error) {
 // this host, else at the container's own address.
 func (r *run) address(ctx context.Context, t fault.Target, port int) (string, error) {
 	var got protocol.Addressed
-	if err := r.agent.call(ctx, 10*time.Second, protocol.CallAddress, protocol.Address{Container: t.ID, Port: port}, &got); err != nil {
+	if err := r.present().call(ctx, 10*time.Second, protocol.CallAddress, protocol.Address{Container: t.ID, Port: port}, &got); err != nil {
 		return "", err
 	}
 	if got.Address == "" {

@@ -81,14 +81,12 @@ func (r *run) register(ctx context.Context, in protocol.Rollback) error {
 // each whatever became of the others, on a fresh worker where the first is
 // gone.
 func (r *run) runRollbacks() {
-	r.mu.Lock()
-	todo := r.rollbacks
-	r.mu.Unlock()
+	keeper, todo := r.rollbacksLeft()
 	for i := len(todo) - 1; i >= 0; i-- {
 		err := r.rollBack(todo[i])
 		failpoint.Hit("run-rolled")
 		event := journal.Rollback{ID: todo[i].ID, Func: todo[i].Func}
-		done := protocol.Rolled{ID: todo[i].ID}
+		done := protocol.Rolled{ID: todo[i].ID, Run: r.id}
 		if err != nil {
 			event.Error, done.Error = err.Error(), err.Error()
 		}
@@ -96,7 +94,7 @@ func (r *run) runRollbacks() {
 		if err != nil {
 			r.finish(journal.Stopping{Ending: report.Failed, Reason: "rollback " + todo[i].Func + ": " + err.Error()})
 		}
-		if err := r.agent.call(context.Background(), 5*time.Second, protocol.CallRolled, done, nil); err != nil {
+		if err := keeper.call(context.Background(), 5*time.Second, protocol.CallRolled, done, nil); err != nil {
 			r.opt.warn("rollback %s has run, but the ledger does not say so: %v", todo[i].Func, err)
 		}
 	}

@@ -57,7 +57,7 @@ func serve[T any](body json.RawMessage, f func(T) (any, error)) (any, error) {
 
 func (r *run) resolve(ctx context.Context, exprs []string) (protocol.Resolved, error) {
 	var out protocol.Resolved
-	err := r.agent.call(ctx, 30*time.Second, protocol.CallResolve, protocol.Resolve{Targets: exprs}, &out)
+	err := r.present().call(ctx, 30*time.Second, protocol.CallResolve, protocol.Resolve{Targets: exprs}, &out)
 	return out, err
 }
 

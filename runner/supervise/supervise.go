@@ -104,6 +104,7 @@ type run struct {
 	journal *journal.Journal
 	live    atomic.Bool // the journal is there
 	agent   *agent
+	heir    atomic.Pointer[agent] // of an agent that was lost
 	worker  *worker
 	watch   *watcher
 	sources *sources

@@ -48,29 +48,6 @@ func (r *run) undoAll(reason string) {
 	})
 }
 
-// secondAgent takes back what a dead or wedged agent left, from its ledger.
-func (r *run) secondAgent(cause error) {
-	r.agent.kill()
-	r.journal.Record(journal.Failure{Where: "agent", Message: cause.Error()})
-	r.finish(journal.Stopping{Ending: report.Failed, Reason: "agent: " + cause.Error()})
-	hello := r.hello()
-	hello.Mode = protocol.ModeRecover
-	failpoint.Hit("run-second")
-	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
-	defer cancel()
-	second, err := startAgent(ctx, r.opt.Exe, hello, nil)
-	if err != nil {
-		r.journal.Record(journal.Failure{Where: "agent", Message: fmt.Sprintf("a second agent could not undo what the first left: %v; run: runner recover", err)})
-		return
-	}
-	for _, dead := range second.welcome.Recovered {
-		if dead.Run == r.id {
-			r.took(dead.Results)
-		}
-	}
-	second.end(5 * time.Second)
-}
-
 // took records what became of faults, each once: an agent tells of an undo in
 // an event and again in its answer.
 func (r *run) took(results []protocol.UndoResult) {
@@ -184,4 +161,7 @@ func (r *run) closeAgent() {
 	}
 	failpoint.Hit("run-closed")
 	r.agent.end(undoLimit)
+	if heir := r.heir.Load(); heir != nil {
+		heir.end(5 * time.Second)
+	}
 }

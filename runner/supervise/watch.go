@@ -144,7 +144,7 @@ func (w *watcher) heart(now time.Time, since time.Duration) {
 		return
 	default:
 	}
-	if a.wedged(now) {
+	if a.wedged(now, answerLimit) {
 		w.r.loseAgent(fmt.Errorf("no answer to a heartbeat for %s", answerLimit))
 		return
 	}
