@@ -50,7 +50,7 @@ func (r *run) undoAll(reason string) {
 
 // secondAgent takes back what a dead or wedged agent left, from its ledger.
 func (r *run) secondAgent(cause error) {
-	r.agent.kill()
+	cause = errors.Join(cause, r.agent.kill())
 	r.journal.Record(journal.Failure{Where: "agent", Message: cause.Error()})
 	r.finish(journal.Stopping{Ending: report.Failed, Reason: "agent: " + cause.Error()})
 	hello := r.hello()
@@ -58,7 +58,7 @@ func (r *run) secondAgent(cause error) {
 	failpoint.Hit("run-second")
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()
-	second, err := startAgent(ctx, r.opt.Exe, hello, nil)
+	second, err := startAgent(ctx, r.opt.Agent, hello, nil)
 	if err != nil {
 		r.journal.Record(journal.Failure{Where: "agent", Message: fmt.Sprintf("a second agent could not undo what the first left: %v; run: runner recover", err)})
 		return
