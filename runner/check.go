@@ -73,7 +73,11 @@ func (f *flags) recoverCommand() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			dead, err := supervise.Recover(ctx, supervise.Options{Exe: exe, State: f.state, Project: f.project, Warn: logger().Warnf})
+			opt := supervise.Options{Exe: exe, State: f.state, Project: f.project, Warn: logger().Warnf}
+			if err := f.agents(ctx, &opt); err != nil {
+				return err
+			}
+			dead, err := supervise.Recover(ctx, opt)
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/charmbracelet/log"
 	"github.com/spf13/cobra"
 
+	"chaosrunner/runner/place"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/supervise"
 )
@@ -33,6 +34,7 @@ type flags struct {
 	set, libs, allow   []string
 	root, project      string
 	out, log, state    string
+	agent, socket      string // where agents run
 	expect             string
 	seed               uint64
 	heartbeat, undo    time.Duration
@@ -104,14 +106,14 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.Uint64Var(&f.seed, "seed", 0, "of pick(); 0 draws one, which the journal tells")
 	all.StringVar(&f.project, "project", "", "the Compose project of the targets; else that of the current folder, else any, if that is not ambiguous")
 	all.StringArrayVar(&f.allow, "allow", nil, "allow faults on this target though it has no label chaos.allow=true")
-	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner)")
+	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner); with a container as agent: their volume (default runner-ledger)")
+	all.StringVar(&f.agent, "agent", place.Auto, "where the process that injects and undoes runs: local (root on the engine's host), container, or auto")
+	all.StringVar(&f.socket, "agent-socket", "", "the engine's socket as a path on the engine's own host, for a container as agent (default "+place.DefaultSocket+")")
 	all.DurationVar(&f.think, "think", 0, "how long a script may compute without a call before it counts as hung (default 15s)")
 	all.BoolVar(&f.json, "json", false, "print results as JSON")
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "print verdicts only")
 	all.BoolVarP(&f.noisy, "verbose", "v", false, "print every event")
-	for _, flags := range []func(*cobra.Command){f.runFlags} {
-		flags(root)
-	}
+	f.runFlags(root)
 	root.AddCommand(f.runCommand(), f.checkCommand(), f.planCommand(), f.recoverCommand(), f.statusCommand(), f.stopCommand(), f.reportCommand(), docsCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

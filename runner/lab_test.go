@@ -47,6 +47,7 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 type lab struct {
 	t           testing.TB
 	dir         string
+	volume      string // of the ledgers, where agents are containers; else they are children
 	web, victim *enginetest.Container
 }
 
@@ -111,6 +112,14 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// place says where agents run and have their ledgers.
+func (l *lab) place() []string {
+	if l.volume != "" {
+		return []string{"--agent", "container", "--state", l.volume}
+	}
+	return []string{"--agent", "local", "--state", filepath.Join(l.dir, "state")}
+}
+
 // start starts the runner in the lab.
 func (l *lab) start(args ...string) *proc { return l.startEnv(nil, args...) }
 
@@ -120,7 +129,7 @@ func (l *lab) startEnv(env []string, args ...string) *proc {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return l.startEnvCommand(env, path, append([]string{"--state", filepath.Join(l.dir, "state")}, args...)...)
+	return l.startEnvCommand(env, path, append(l.place(), args...)...)
 }
 
 // startCommand starts anything in the lab, in a process group of its own.
@@ -315,7 +324,7 @@ func (l *lab) stays(d time.Duration) {
 	}
 }
 
-// gone waits until none of the run's processes is left.
+// gone waits until none of the run's processes is left, nor a container of theirs.
 func (l *lab) gone() {
 	l.t.Helper()
 	for _, name := range []string{"supervisor", "agent", "worker"} {
@@ -326,6 +335,9 @@ func (l *lab) gone() {
 				break
 			}
 		}
+	}
+	if l.volume != "" {
+		l.noContainer()
 	}
 }
 

@@ -28,6 +28,9 @@ func (f *flags) plan(script string) error {
 	ctx, stop := interruptible()
 	defer stop()
 	opt, err := f.options(script)
+	if err == nil {
+		err = f.agents(ctx, &opt)
+	}
 	if err != nil {
 		return err
 	}

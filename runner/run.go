@@ -37,6 +37,9 @@ func (f *flags) run(scripts []string) error {
 	var results []report.Result
 	for _, script := range scripts {
 		opt, err := f.options(script)
+		if err == nil {
+			err = f.agents(ctx, &opt)
+		}
 		if err != nil {
 			codes = append(codes, complain(err))
 			continue

@@ -17,7 +17,9 @@ func (f *flags) statusCommand() *cobra.Command {
 		Short: "What runs, and what is injected now",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			runs, err := agent.Status(f.state)
+			ctx, stop := interruptible()
+			defer stop()
+			runs, err := f.status(ctx)
 			if f.json {
 				if err := printJSON(runs); err != nil {
 					return err
@@ -77,7 +79,7 @@ func (f *flags) stopCommand() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			stopped, err := agent.Stop(ctx, f.state, run)
+			stopped, err := f.stop(ctx, run)
 			if f.json {
 				if jsonErr := printJSON(stopped); jsonErr != nil {
 					return jsonErr

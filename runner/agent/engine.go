@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -18,6 +19,10 @@ type engine struct {
 }
 
 var _ fault.Engine = (*engine)(nil)
+
+// EnvEngine names the id of the engine that must be meant; empty: any. Whoever
+// starts an agent in a container sees that its socket is the same engine's.
+const EnvEngine = "RUNNER_ENGINE"
 
 const engineTimeout = 10 * time.Second // of a call that only asks
 
@@ -42,6 +47,10 @@ func dial(ctx context.Context) (*engine, error) {
 	}
 	if err == nil && e.id == "" {
 		err = errors.New("it does not tell its id")
+	}
+	if want := os.Getenv(EnvEngine); err == nil && want != "" && want != e.id {
+		err = fmt.Errorf("agent: the socket mounted here is that of engine %s, the run is on engine %s: "+
+			"name the socket on the engine's own host with --agent-socket", e.id, want)
 	}
 	if err != nil {
 		return nil, errors.Join(e.away(err), c.Close())

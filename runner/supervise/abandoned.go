@@ -62,7 +62,7 @@ func Recover(ctx context.Context, opt Options) ([]protocol.Abandoned, error) {
 	hello := r.hello()
 	hello.Mode, hello.Run, hello.Header = protocol.ModeRecover, "", protocol.RunHeader{}
 	var err error
-	if r.agent, err = startAgent(ctx, opt.Exe, hello, nil); err != nil {
+	if r.agent, err = startAgent(ctx, opt.Agent, hello, nil); err != nil {
 		return nil, err
 	}
 	defer r.agent.end(undoLimit)

@@ -6,14 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"chaosrunner/runner/protocol"
 )
@@ -25,53 +20,50 @@ const (
 	applyLimit  = 6 * time.Minute  // the longest grace of a stop, and the engine's own time
 )
 
+// A Process is an agent's, wherever it runs. Reading is its stdout, writing its
+// stdin, and Close makes EOF there, which is an undo-all; so must the death of
+// this process.
+type Process interface {
+	io.ReadWriteCloser
+	// Kill ends it at once, undone or not: by pidfd where it is a child of ours,
+	// through the engine's API where it is a container, which has no pidfd for us
+	// to hold; there its id is as good. The error says that it may live on.
+	Kill() error
+	// Done is closed once its end was seen.
+	Done() <-chan struct{}
+	// LastWords is what it said on stderr last.
+	LastWords() string
+}
+
 // agent is the supervisor's end of the link to the process that touches the
 // world.
 type agent struct {
-	cmd     *exec.Cmd
-	pidfd   int
-	stdin   io.WriteCloser // EOF here is an undo-all
+	proc    Process
 	peer    *protocol.Peer
-	stderr  *tail
 	welcome protocol.Welcome
 
-	mu       sync.Mutex
-	beats    uint64
-	waiting  time.Time // when the oldest unanswered heartbeat was sent; zero: none
-	exited   chan struct{}
-	exitedBy error
+	mu      sync.Mutex
+	beats   uint64
+	waiting time.Time     // when the oldest unanswered heartbeat was sent; zero: none
+	exited  chan struct{} // closed once it has ended and all it said was read
 }
 
-// startAgent runs exe as an agent in a session of its own and greets it.
-// events are called on the link's goroutine.
-func startAgent(ctx context.Context, exe string, hello protocol.Hello, events func(event string, body json.RawMessage)) (*agent, error) {
-	a := &agent{stderr: &tail{limit: 16 << 10}, exited: make(chan struct{}), pidfd: -1}
-	a.cmd = exec.Command(exe, "agent")
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &a.pidfd}
-	a.cmd.Stderr = a.stderr
-	a.cmd.WaitDelay = time.Second
-	a.cmd.Env = os.Environ()
-	stdin, err := a.cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
-	}
-	stdout, err := a.cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
-	}
-	if err := a.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("agent: start: %w", err)
-	}
-	a.stdin = stdin
-	a.peer = protocol.NewPeer(stdout, stdin, agentEvents(events))
-	life := context.WithoutCancel(ctx)
-	go func() {
-		linkErr := a.peer.Run(life)
-		a.exitedBy = errors.Join(linkErr, a.cmd.Wait())
-		close(a.exited)
-	}()
+// startAgent has an agent started and greets it. events are called on the
+// link's goroutine.
+func startAgent(ctx context.Context, start func(context.Context) (Process, error), hello protocol.Hello, events func(event string, body json.RawMessage)) (*agent, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloLimit)
 	defer cancel()
+	proc, err := start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{proc: proc, exited: make(chan struct{})}
+	a.peer = protocol.NewPeer(proc, proc, agentEvents(events))
+	go func() {
+		_ = a.peer.Run(context.WithoutCancel(ctx)) // calls are told of a broken link
+		<-proc.Done()
+		close(a.exited)
+	}()
 	if err := a.peer.Call(ctx, protocol.CallHello, hello, &a.welcome); err != nil {
 		a.end(time.Second)
 		return nil, a.explain(err)
@@ -96,7 +88,7 @@ func (a *agent) explain(err error) error {
 	if !errors.Is(err, protocol.ErrClosed) {
 		return err
 	}
-	if said := strings.TrimSpace(a.stderr.String()); said != "" {
+	if said := strings.TrimSpace(a.proc.LastWords()); said != "" {
 		return fmt.Errorf("agent: it died: %s", said)
 	}
 	return fmt.Errorf("agent: it died: %w", err)
@@ -140,27 +132,22 @@ func (a *agent) forgive() {
 
 // kill ends the agent at once. What the kernel holds for it goes with it; the
 // rest is undone from its ledger.
-func (a *agent) kill() {
-	_ = unix.PidfdSendSignal(a.pidfd, unix.SIGKILL, nil, 0) // ESRCH: it is gone already
+func (a *agent) kill() error {
+	if err := a.proc.Kill(); err != nil {
+		return err
+	}
 	<-a.exited
+	return nil
 }
 
 // end closes the link, which makes the agent undo whatever is left, and waits
 // for its process; a process that does not end in time is killed.
 func (a *agent) end(grace time.Duration) {
-	_ = a.stdin.Close() // EOF is the message; the pipe may be broken already
+	_ = a.proc.Close() // EOF is the message; the pipe may be broken already
 	select {
 	case <-a.exited:
 	case <-time.After(grace):
-		a.kill()
-	}
-	a.closePidfd()
-}
-
-func (a *agent) closePidfd() {
-	if a.pidfd >= 0 {
-		_ = unix.Close(a.pidfd)
-		a.pidfd = -1
+		_ = a.kill() // whatever lives on has a ledger, and recover says so
 	}
 }
 
@@ -169,27 +156,4 @@ func (a *agent) call(ctx context.Context, limit time.Duration, name string, in, 
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer from the agent within %s", limit))
 	defer cancel()
 	return a.explain(a.peer.Call(ctx, name, in, out))
-}
-
-// tail keeps the last bytes written to it.
-type tail struct {
-	mu    sync.Mutex
-	buf   []byte
-	limit int
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.limit; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
 }

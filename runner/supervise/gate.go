@@ -181,7 +181,7 @@ func MakePlan(ctx context.Context, opt Options) (Plan, error) {
 	}
 	hello := r.hello()
 	hello.Mode = protocol.ModeLook
-	if r.agent, err = startAgent(ctx, opt.Exe, hello, nil); err != nil {
+	if r.agent, err = startAgent(ctx, opt.Agent, hello, nil); err != nil {
 		return Plan{}, err
 	}
 	defer r.agent.end(time.Second)

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ const insistLimit = 30 * time.Second
 // that dies of it too is followed by another. The last stays until the run ends:
 // it keeps the ledger for the script's rollbacks.
 func (r *run) secondAgent(cause error) {
-	r.agent.kill()
+	cause = errors.Join(cause, r.agent.kill())
 	r.journal.Record(journal.Failure{Where: "agent", Message: cause.Error()})
 	r.finish(journal.Stopping{Ending: report.Failed, Reason: "agent: " + cause.Error()})
 	hello := r.hello()
@@ -29,7 +30,7 @@ func (r *run) secondAgent(cause error) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		failpoint.Hit("run-second")
 		ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
-		second, err := startAgent(ctx, r.opt.Exe, hello, nil)
+		second, err := startAgent(ctx, r.opt.Agent, hello, nil)
 		cancel()
 		if err == nil {
 			r.heir.Store(second)

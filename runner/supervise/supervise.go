@@ -32,11 +32,12 @@ import (
 
 // Options are what the command line says.
 type Options struct {
-	Exe       string            // this program, to start workers and agents
-	Script    string            // path of the experiment
-	Root      string            // workspace root; empty: found
-	Libs      map[string]string // --lib
-	Params    map[string]string // --set
+	Exe       string                                 // this program, to start workers
+	Agent     func(context.Context) (Process, error) // starts an agent where it belongs
+	Script    string                                 // path of the experiment
+	Root      string                                 // workspace root; empty: found
+	Libs      map[string]string                      // --lib
+	Params    map[string]string                      // --set
 	Seed      uint64
 	Project   string
 	Allow     []string
@@ -272,7 +273,7 @@ func (r *run) hello() protocol.Hello {
 }
 
 func (r *run) openAgent(ctx context.Context) error {
-	a, err := startAgent(ctx, r.opt.Exe, r.hello(), r.agentEvent)
+	a, err := startAgent(ctx, r.opt.Agent, r.hello(), r.agentEvent)
 	if err != nil {
 		return err
 	}

@@ -301,5 +301,5 @@ func (r *run) loseAgent(err error) {
 		return
 	}
 	r.fail("agent", err)
-	go r.agent.kill()
+	go r.agent.kill() //nolint:errcheck // the second agent kills it again, and tells
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"github.com/docker/go-connections/nat"
 
@@ -311,6 +312,23 @@ func Network(t testing.TB, subnet string) string {
 	return name
 }
 
+// Volume makes a volume that goes with the test.
+func Volume(t testing.TB, name string) string {
+	t.Helper()
+	c := Client(t)
+	name = fmt.Sprintf("runnertest-%d-%s", os.Getpid(), name)
+	_, err := c.VolumeCreate(t.Context(), volume.CreateOptions{Name: name, Labels: map[string]string{label: fmt.Sprint(os.Getpid())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.VolumeRemove(context.Background(), name, false); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
 // Main runs a package's tests. They wait more than they work, so that more of
 // them go at once than there are cores.
 func Main(m *testing.M) {
@@ -330,7 +348,15 @@ func sweep() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	left, err := c.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
+	ours := filters.NewArgs(filters.Arg("label", label))
+	if left, err := c.VolumeList(ctx, volume.ListOptions{Filters: ours}); err == nil {
+		for _, v := range left.Volumes {
+			if _, err := os.Stat("/proc/" + v.Labels[label]); os.IsNotExist(err) {
+				_ = c.VolumeRemove(ctx, v.Name, false) // the next sweep tries again
+			}
+		}
+	}
+	left, err := c.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
 	if err != nil {
 		return
 	}
