@@ -7,7 +7,7 @@ RUNNER   = bin/runner
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench docs shop-up shop-down clean
+.PHONY: build demo test lint bench crash docs shop-up shop-down clean
 
 build: ; @.ci/need go && CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $(RUNNER) ./runner
 
@@ -18,6 +18,9 @@ test: build ; @.ci/need docker compose && RUNNER=$(CURDIR)/$(RUNNER) .ci/test
 lint: ; @.ci/need go && .ci/lint $(STATICCHECK)
 
 bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -benchtime 20x ./...
+
+# Kills, stops and starves the processes of N real runs at every step; see runner/crash.
+crash: build ; CRASH_TRIALS=$(or $(N),200) $(GO) test -tags crash -count=1 -timeout 0 -v -run Sweep ./runner/crash
 
 docs: build ; $(RUNNER) docs > builtins/README.md
 
