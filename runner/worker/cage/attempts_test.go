@@ -97,6 +97,9 @@ var attempts = []attempt{
 		}
 		return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	}},
+	{name: "use a pidfd", alone: seccompOnly, do: func(*world) error {
+		return ignore(unix.PidfdSendSignal(-1, unix.SIGKILL, nil, 0), unix.EBADF) // let pass
+	}},
 	{name: "queue a signal", alone: outside, do: func(w *world) error {
 		info := [16]uint64{0: uint64(unix.SIGKILL), 1: uint64(uint32(0xffffffff))} // SI_QUEUE
 		return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(w.Victim), uintptr(unix.SIGKILL), uintptr(unsafe.Pointer(&info)))

@@ -31,6 +31,7 @@ var deaths = map[string]struct {
 	"exit 0":         {func() { os.Exit(0) }, 0, "exit code 0"},
 	"exit 3":         {func() { os.Exit(3) }, 0, "exit code 3"},
 	"exit 2":         {func() { os.Exit(2) }, 0, "exit code 2"},
+	"endless words":  {speakForever, 0, "ran out of memory (limit 1 GiB)"},
 	"says so":        {func() { fmt.Fprintln(os.Stderr, "fatal error: out of memory"); os.Exit(1) }, 0, "exit code 1"},
 }
 
@@ -77,6 +78,14 @@ func listForever() {
 func goForever() {
 	for {
 		go func() { select {} }()
+	}
+}
+
+// speakForever dies as a process with very many goroutines does.
+func speakForever() {
+	fmt.Fprintln(os.Stderr, "fatal error: out of memory")
+	for i := 0; ; i++ {
+		fmt.Fprintf(os.Stderr, "\ngoroutine %d [select (no cases)]:\n", i)
 	}
 }
 

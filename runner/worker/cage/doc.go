@@ -22,7 +22,7 @@
 //	a list of 1<<40 elements             rlimit (RLIMIT_DATA; RLIMIT_AS would count what Go only reserves)
 //	a worker that outlives its parent    pdeathsig
 //	reading or writing files             seccomp, landlock; uid for what is not the world's
-//	the network                          seccomp; landlock for TCP
+//	the network                          seccomp; landlock for TCP (not multipath TCP)
 //	signals to other processes           seccomp, uid; landlock from v6
 //	another program, another process     seccomp; uid (RLIMIT_NPROC bounds a fork bomb)
 //	reading other processes' memory      seccomp, uid, capabilities

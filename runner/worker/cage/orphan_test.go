@@ -106,6 +106,38 @@ func TestCallerEnds(t *testing.T) {
 	}
 }
 
+// Nor may the fork happen on a thread that some other goroutine takes down
+// later: here threads end all the time while children are started.
+func TestThreadsEnd(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(50 * time.Microsecond):
+					go func() { runtime.LockOSThread() }() // and never unlocks
+				}
+			}
+		}()
+	}
+	children := make([]*Child, 20)
+	for i := range children {
+		children[i] = play(t, Options{}, "victim")
+		hear[string](t, children[i])
+	}
+	time.Sleep(100 * time.Millisecond)
+	for _, c := range children {
+		select {
+		case <-c.Done():
+			t.Errorf("a child %v: it died with a thread, not with a process", c.Wait())
+		default:
+		}
+	}
+}
+
 // playParent is a parent that can be killed: it starts a worker, says its pid
 // and what it says, and waits.
 func playParent(args []string) {

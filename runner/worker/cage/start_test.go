@@ -100,7 +100,7 @@ func TestLitter(t *testing.T) {
 
 func playLitter(args []string) {
 	cmd := exec.Command("/proc/self/exe", "play", "victim")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{os.Stdout}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: args[0] == "outside"}
 	r, w, _ := os.Pipe()
 	cmd.Stdout = w

@@ -8,7 +8,8 @@ import (
 )
 
 // allowedC is what glibc (and the race detector, which is C) calls besides:
-// brk for malloc, the rest for the start of a thread and for sleeping.
+// brk for malloc (which takes a refusal for success), the rest for the start of
+// a thread and for sleeping.
 var allowedC = []string{"brk", "set_robust_list", "rseq", "clock_nanosleep"}
 
 // allowedCIf: a thread's stack is reserved first and made writable then.

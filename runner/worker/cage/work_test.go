@@ -223,10 +223,10 @@ func TestStopAndContinue(t *testing.T) {
 	c := play(t, Options{}, "sleep")
 	hear[string](t, c)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+		time.Sleep(20 * time.Millisecond) // it sleeps; then, it has stopped
 		if err := syscall.Kill(c.Pid(), sig); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	if got := hear[bool](t, c); !got {
 		t.Errorf("got %v, want true", got)
@@ -237,10 +237,9 @@ func playSleep([]string) {
 	mustEnter(allRings)
 	say("sleeping")
 	ts := unix.Timespec{Nsec: 200e6}
-	for unix.Nanosleep(&ts, &ts) == unix.EINTR {
-	}
+	err := unix.Nanosleep(&ts, &ts)
 	time.Sleep(10 * time.Millisecond)
-	say(true)
+	say(err == nil)
 	linger()
 }
 
