@@ -39,6 +39,7 @@ type flags struct {
 	seed               uint64
 	heartbeat, undo    time.Duration
 	think              time.Duration
+	shared             bool
 	json, quiet, noisy bool
 }
 
@@ -123,6 +124,7 @@ func (f *flags) runFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.out, "out", "runs", "folder of the runs' evidence")
 	c.Flags().StringVar(&f.log, "log", "CHAOS_LOG.md", `file that gets an entry a run; "" for none`)
 	c.Flags().StringVar(&f.expect, "expect", "", "exit 0 for this verdict (held, broke, inconclusive) and 1 for another")
+	c.Flags().BoolVar(&f.shared, "shared", false, "go on beside other runs on this engine that are shared too; one at a time may harm a container")
 	c.Flags().DurationVar(&f.undo, "undo", 0, "how long one undo may take before it counts as stuck (default 30s)")
 	c.Flags().DurationVar(&f.heartbeat, "heartbeat", 0, "silence after which the agent undoes everything (default 3s)")
 }
@@ -154,7 +156,7 @@ func (f *flags) options(script string) (supervise.Options, error) {
 	}
 	return supervise.Options{
 		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Seed: seed,
-		Project: project, Allow: f.allow, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
+		Project: project, Allow: f.allow, Shared: f.shared, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
 		Out: f.out, Log: f.log, Args: os.Args[1:], Version: version(), Warn: logger().Warnf,
 	}, nil
 }

@@ -45,6 +45,9 @@ func statusText(r agent.RunStatus) string {
 	switch {
 	case r.Alive && r.Closed == "":
 		state = fmt.Sprintf("runs since %s (agent %d)", ago(r.Began), r.PID)
+		if r.Shared {
+			state += ", shared"
+		}
 	case r.Alive:
 		state = "has undone everything (" + r.Closed + ")"
 	}

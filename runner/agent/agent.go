@@ -43,6 +43,7 @@ type agent struct {
 	fetcher *fetcher
 	heart   *heart
 	book    *ledger.Ledger // nil but in a run
+	claims  *claims        // nil where the engine is not shared
 	left    []*dead        // ledgers of dead runs, kept for their script rollbacks
 
 	applying context.Context // ends with the open epoch, and every apply with it

@@ -17,7 +17,7 @@ import (
 
 // apply injects one fault:
 //
-//	admit ─▶ look, refuse ─▶ intent on disk ─▶ still open? ─▶ harm, verify ─▶ arm the TTL
+//	admit ─▶ claim, look, refuse ─▶ intent on disk ─▶ still open? ─▶ harm, verify ─▶ arm the TTL
 //
 // From the admission on the fault is among those that an undo of everything
 // takes back; that one waits for the end of this.
@@ -39,6 +39,10 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 		}
 	}
 	defer ended()
+	if c.free, err = a.claims.take(in.Kind, in.Target); err != nil {
+		a.drop(c)
+		return none, err
+	}
 	if err := a.prepare(ctx, c, in); err != nil {
 		a.drop(c)
 		return none, err
@@ -111,6 +115,9 @@ func (a *agent) admit(in protocol.Apply) (*charge, error) {
 // drop takes a place back: nothing was touched.
 func (a *agent) drop(c *charge) {
 	c.out.Store(true)
+	if c.free != nil {
+		c.free()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.charges = slices.DeleteFunc(a.charges, func(o *charge) bool { return o == c })
@@ -157,6 +164,9 @@ func (a *agent) describe(ctx context.Context, in protocol.Apply) (protocol.Descr
 	f, err := fault.New(in.Kind, in.Params)
 	if err != nil {
 		return protocol.Described{}, protocol.Errorf(protocol.CodeBad, "%v", err)
+	}
+	if err := a.claims.look(in.Kind, in.Target); err != nil {
+		return protocol.Described{}, err
 	}
 	words, err := a.look(ctx, f, in)
 	if err != nil {

@@ -35,6 +35,9 @@
 //     for another fault's undo. Each has a deadline of its own, which begins
 //     when the engine takes its call, and a panic in one keeps no other in.
 //   - Undo for one generation of a container never touches its successor.
+//   - One run at a time has an engine; those that share it have one container
+//     each at a time, from the admission of a fault to the end of its undo, and
+//     get none on which a run that died still has a fault.
 //
 // Its honest limits:
 //

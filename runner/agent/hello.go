@@ -81,7 +81,8 @@ func (a *agent) takeEngine(dir string, in protocol.Hello) error {
 		return err
 	}
 	now := time.Now()
-	lock, err := ledger.TakeLock(dir, ledger.Holder{Run: in.Run, PID: os.Getpid(), Began: now})
+	us := ledger.Holder{Run: in.Run, PID: os.Getpid(), Began: now}
+	lock, err := ledger.TakeLock(dir, us, in.Shared)
 	var busy *ledger.BusyError
 	if errors.As(err, &busy) {
 		return protocol.Errorf(protocol.CodeBusy, "agent: %v", busy)
@@ -91,7 +92,7 @@ func (a *agent) takeEngine(dir string, in protocol.Hello) error {
 	}
 	failpoint.Hit("after-lock")
 	book, err := ledger.Create(dir, ledger.Header{
-		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Experiment: in.Header,
+		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Shared: in.Shared, Experiment: in.Header,
 	})
 	if err != nil {
 		return errors.Join(err, lock.Release())
@@ -99,6 +100,9 @@ func (a *agent) takeEngine(dir string, in protocol.Hello) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lock, a.book = lock, book
+	if in.Shared {
+		a.claims = newClaims(dir, book.Path(), us)
+	}
 	return nil
 }
 

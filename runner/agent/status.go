@@ -18,7 +18,8 @@ type RunStatus struct {
 	Name       string     `json:"name,omitempty"` // the experiment's
 	Engine     string     `json:"engine,omitempty"`
 	Ledger     string     `json:"ledger"`
-	Alive      bool       `json:"alive"` // its agent lives
+	Alive      bool       `json:"alive"`            // its agent lives
+	Shared     bool       `json:"shared,omitempty"` // other runs may go on beside it
 	PID        int        `json:"pid,omitempty"`
 	Began      time.Time  `json:"began,omitzero"`
 	Closed     string     `json:"closed,omitempty"` // why its epoch ended; empty: it has not
@@ -73,7 +74,7 @@ func statusOf(path string) (RunStatus, error) {
 	}
 	h := c.Header
 	s := RunStatus{
-		Run: h.Run, Name: h.Experiment.Name, Engine: h.Engine, Ledger: path, Alive: alive, PID: h.Process.PID,
+		Run: h.Run, Name: h.Experiment.Name, Engine: h.Engine, Ledger: path, Alive: alive, Shared: h.Shared, PID: h.Process.PID,
 		Began: h.Began, Closed: c.Closed, In: []Injected{}, Rollbacks: len(c.Rollbacks), Damage: c.Damage,
 	}
 	for _, f := range c.In() {

@@ -33,6 +33,7 @@ type charge struct {
 	fault  fault.Fault
 	broken error // why there is no fault: its record was written by another version
 	book   book
+	free   func() // gives its target back; nil: there is nothing to give
 
 	applied chan struct{} // closed once Apply has returned, or never will be called
 
@@ -87,6 +88,9 @@ func (m *mender) takeBack(c *charge, reason string) protocol.UndoResult {
 	c.last = r
 	_ = c.book.Undone(r)
 	failpoint.Hit("after-undone")
+	if c.out.Load() && c.free != nil {
+		c.free()
+	}
 	return r
 }
 

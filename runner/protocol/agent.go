@@ -36,6 +36,7 @@ type Hello struct {
 	State     string        `json:"state,omitempty"`     // directory of ledgers; empty: the default
 	Project   string        `json:"project,omitempty"`   // Compose project; empty: any
 	Allow     []string      `json:"allow,omitempty"`     // target expressions the operator allowed
+	Shared    bool          `json:"shared,omitempty"`    // go on beside other runs that share the engine
 	Heartbeat time.Duration `json:"heartbeat,omitempty"` // silence that ends the epoch; 0: 3 s
 	Undo      time.Duration `json:"undo,omitempty"`      // how long one undo may take once the engine takes its call; 0: 30 s
 	Header    RunHeader     `json:"header"`

@@ -41,6 +41,7 @@ type Options struct {
 	Seed      uint64
 	Project   string
 	Allow     []string
+	Shared    bool          // go on beside other runs that share the engine
 	State     string        // directory of ledgers; empty: the agent's default
 	Heartbeat time.Duration // silence that ends an agent; 0: its default
 	Undo      time.Duration // how long one undo may take; 0: the agent's default
@@ -267,7 +268,7 @@ func (r *run) hello() protocol.Hello {
 	}
 	return protocol.Hello{
 		Run: r.id, Mode: protocol.ModeRun, State: r.opt.State, Project: r.opt.Project,
-		Allow: r.opt.Allow, Heartbeat: r.opt.Heartbeat, Undo: r.opt.Undo,
+		Allow: r.opt.Allow, Shared: r.opt.Shared, Heartbeat: r.opt.Heartbeat, Undo: r.opt.Undo,
 		Header: protocol.RunHeader{Name: r.exp.Name, Script: script, OutDir: r.dir, Log: log},
 	}
 }

@@ -26,12 +26,17 @@ func Dir(state, engineID string) string {
 	if state == "" {
 		state = Default
 	}
-	return filepath.Join(state, strings.Map(func(r rune) rune {
+	return filepath.Join(state, fileName(engineID))
+}
+
+// fileName makes an id a file's name.
+func fileName(id string) string {
+	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-' {
 			return r
 		}
 		return '-'
-	}, engineID))
+	}, id)
 }
 
 // MakeDir makes the folder of an engine's ledgers, for root's eyes only.
@@ -44,16 +49,12 @@ func MakeDir(dir string) error {
 
 // Create makes the ledger of a new run. It appears under its name with its
 // header in it and its flock taken, so that no one can take it for a dead one.
-// The caller holds the engine's lock.
+// The caller holds the engine's lock, alone or shared.
 func Create(dir string, h Header) (*Ledger, error) {
 	if !runName.MatchString(h.Run) {
 		return nil, fmt.Errorf("ledger: got run %q, want letters, digits, '.', '_' and '-', at most 128", h.Run)
 	}
 	path := filepath.Join(dir, h.Run+suffix)
-	old, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
-	for _, name := range old { // of agents that died right here, under the lock we hold
-		_ = os.Remove(name)
-	}
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)

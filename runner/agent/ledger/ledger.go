@@ -1,7 +1,8 @@
 // Package ledger keeps the remedies of a run's faults on disk, before the harm.
 //
 //	/var/lib/runner/<engine id>/
-//	├── lock               flock: the one run on this engine; its holder in JSON
+//	├── lock               flock: the one run on this engine, its holder in JSON; or shared by several
+//	├── target-<id>.lock   flock: the one of several that may harm this container
 //	├── <run>.ledger       flock: its agent is alive
 //	└── <run>.ledger.damaged-<n>   kept for people, when something in it could not be read
 //
@@ -37,7 +38,8 @@ type Header struct {
 	Run        string             `json:"run"`
 	Engine     string             `json:"engine"`
 	Began      time.Time          `json:"began"`
-	Process    Process            `json:"process"` // the agent
+	Process    Process            `json:"process"`          // the agent
+	Shared     bool               `json:"shared,omitempty"` // other runs may go on beside it
 	Experiment protocol.RunHeader `json:"experiment"`
 }
 

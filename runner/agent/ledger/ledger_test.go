@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,17 +296,89 @@ func TestHangingDisk(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
-	l, err := TakeLock(dir, Holder{Run: "r1", PID: 7, Began: time.Now().Add(-time.Minute)})
+	l, err := TakeLock(dir, Holder{Run: "r1", PID: 7, Began: time.Now().Add(-time.Minute)}, false)
 	must(t, err)
-	_, err = TakeLock(dir, Holder{Run: "r2"})
-	var busy *BusyError
-	if !errors.As(err, &busy) || busy.Holder.Run != "r1" || !strings.Contains(err.Error(), "pid 7, for 1m0s") || !strings.Contains(err.Error(), "runner stop r1") {
-		t.Errorf("got %v", err)
+	for _, shared := range []bool{false, true} {
+		_, err = TakeLock(dir, Holder{Run: "r2"}, shared)
+		var busy *BusyError
+		if !errors.As(err, &busy) || busy.Holders[0].Run != "r1" || !strings.Contains(err.Error(), "pid 7, for 1m0s") || !strings.Contains(err.Error(), "runner stop r1") {
+			t.Errorf("shared %v: got %v", shared, err)
+		}
 	}
 	must(t, l.Release())
-	l, err = TakeLock(dir, Holder{Run: "r2"})
+	l, err = TakeLock(dir, Holder{Run: "r2"}, false)
 	must(t, err, l.Release())
 	must(t, (*Lock)(nil).Release())
+}
+
+// Runs that share an engine are together in it; who wants it alone is told of
+// all of them, and of nobody who had it before.
+func TestSharedLock(t *testing.T) {
+	dir := t.TempDir()
+	line, err := json.Marshal(Holder{Run: "killed"})
+	must(t, err, os.WriteFile(dir+"/lock", line, 0o600))
+	must(t, os.WriteFile(dir+"/.new-123", []byte("x"), 0o600)) // perhaps another's, at it right now
+	var locks []*Lock
+	for _, run := range []string{"r1", "r2"} {
+		l, err := TakeLock(dir, Holder{Run: run}, true)
+		must(t, err)
+		create(t, dir, run)
+		locks = append(locks, l)
+	}
+	if _, err := os.Stat(dir + "/.new-123"); err != nil {
+		t.Error("a shared lock is no leave to sweep")
+	}
+	_, err = TakeLock(dir, Holder{Run: "r3"}, false)
+	if err == nil || !strings.Contains(err.Error(), "run r1 ") || !strings.Contains(err.Error(), "run r2 ") || !strings.Contains(err.Error(), "share this engine") || strings.Contains(err.Error(), "killed") {
+		t.Errorf("got %v", err)
+	}
+	must(t, locks[0].Release())
+	if _, err = TakeLock(dir, Holder{Run: "r3"}, false); err == nil {
+		t.Error("it was given away under r2")
+	}
+	must(t, locks[1].Release())
+	l, err := TakeLock(dir, Holder{Run: "r3"}, false)
+	must(t, err, l.Release())
+}
+
+// One at a time has a target, and its file goes with the last.
+func TestTargetLock(t *testing.T) {
+	dir := t.TempDir()
+	l, err := TakeTarget(dir, "abc", "container web", Holder{Run: "r1", PID: 7, Began: time.Now()})
+	must(t, err)
+	_, err = TakeTarget(dir, "abc", "container web", Holder{Run: "r2"})
+	var busy *BusyError
+	if !errors.As(err, &busy) || !strings.Contains(err.Error(), "run r1 (agent pid 7, for 0s) holds container web") {
+		t.Errorf("got %v", err)
+	}
+	other, err := TakeTarget(dir, "abd", "container api", Holder{Run: "r2"})
+	must(t, err, other.Release(), l.Release())
+	if left, _ := filepath.Glob(dir + "/target-*"); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+
+	var inside, most atomic.Int32
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := 0; n < 50; {
+				l, err := TakeTarget(dir, "abc", "container web", Holder{Run: fmt.Sprint("r", i)})
+				if err != nil {
+					continue
+				}
+				n++
+				most.Store(max(most.Load(), inside.Add(1)))
+				inside.Add(-1)
+				if err := l.Release(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d had it at once", most.Load())
+	}
 }
 
 // Ledgers appear whole and locked: nobody ever sees one that looks dead while
@@ -350,7 +423,8 @@ func TestCreateIsNeverSeenDead(t *testing.T) {
 func TestHalfMadeLedger(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(dir+"/.new-123", []byte("x"), 0o600))
-	create(t, dir, "r1")
+	l, err := TakeLock(dir, Holder{Run: "r1"}, false)
+	must(t, err, l.Release())
 	if left, _ := filepath.Glob(dir + "/.new-*"); len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
