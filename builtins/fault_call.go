@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"go.starlark.net/starlark"
-
 	"chaosrunner/builtins/notation"
 	"chaosrunner/builtins/spec"
 )
@@ -18,7 +16,7 @@ import (
 type params interface{ Validate() error }
 
 // inject asks for a fault and returns its handle once it is in place.
-func (s *Session) inject(c *call, targets notation.Targets, p params, d notation.Duration) (starlark.Value, error) {
+func (s *Session) inject(c *call, targets notation.Targets, p params, d notation.Duration) (*handle, error) {
 	if err := looksLikeTime(c.row.Name, targets); err != nil {
 		return nil, err
 	}
@@ -30,7 +28,7 @@ func (s *Session) inject(c *call, targets notation.Targets, p params, d notation
 		return nil, err
 	}
 	f := spec.Fault{Kind: c.row.Name, Targets: targets, Params: raw, Duration: time.Duration(d), Pos: c.at().pos}
-	if err := s.within(f); err != nil {
+	if err := s.within(f, p); err != nil {
 		return nil, err
 	}
 	got, err := s.scene.world.Fault(s.ctx, f)
@@ -58,7 +56,7 @@ func looksLikeTime(builtin string, targets notation.Targets) error {
 
 // within holds a fault against the blast radius, as far as expressions tell;
 // the supervisor holds the resolved targets against it.
-func (s *Session) within(f spec.Fault) error {
+func (s *Session) within(f spec.Fault, p params) error {
 	radius := s.declared.experiment.BlastRadius
 	if len(radius.Targets) == 0 {
 		return nil // missing, which is an error of its own
@@ -73,6 +71,12 @@ func (s *Session) within(f spec.Fault) error {
 	}
 	if f.Duration >= radius.Duration {
 		return fmt.Errorf("duration: got %s, want less than the %s of blast_radius, at %s: putting things back takes time too", f.Duration, radius.Duration, radius.Pos)
+	}
+	if shares, ok := p.(interface{ Traffic() float64 }); ok {
+		if got := shares.Traffic(); got > radius.Traffic {
+			return fmt.Errorf("traffic: got %.3g%%, want at most the %.3g%% of blast_radius, at %s", got*100, radius.Traffic*100, radius.Pos)
+		}
+		return nil
 	}
 	if radius.Traffic < 1 {
 		return hint(fmt.Errorf("this fault touches all traffic of its target, and blast_radius allows %.3g%% of it, at %s", radius.Traffic*100, radius.Pos),

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"go.starlark.net/starlark"
@@ -15,6 +16,7 @@ type handle struct {
 	id      string
 	targets []string
 	undone  bool
+	change  *Builtin // its .update(); nil: it has none
 }
 
 var undoRow = Builtin{Name: "undo", Signature: "undo()", Phase: Probe}
@@ -24,7 +26,13 @@ func (h *handle) Type() string          { return "fault" }
 func (h *handle) Freeze()               {}
 func (h *handle) Truth() starlark.Bool  { return starlark.Bool(!h.undone) }
 func (h *handle) Hash() (uint32, error) { return starlark.String(h.id).Hash() }
-func (h *handle) AttrNames() []string   { return []string{"targets", "undo"} }
+
+func (h *handle) AttrNames() []string {
+	if h.change == nil {
+		return []string{"targets", "undo"}
+	}
+	return []string{"targets", "undo", "update"}
+}
 
 func (h *handle) Attr(name string) (starlark.Value, error) {
 	switch name {
@@ -34,8 +42,35 @@ func (h *handle) Attr(name string) (starlark.Value, error) {
 		row := undoRow
 		row.call = func(_ *Session, c *call) (starlark.Value, error) { return nil, h.undo(c) }
 		return h.s.bind(&row), nil
+	case "update":
+		if h.change != nil {
+			return h.s.bind(h.change), nil
+		}
 	}
 	return nil, nil
+}
+
+// updates gives the fault an .update() with that signature: read takes its
+// arguments and returns the kind's parameters, whole.
+func (h *handle) updates(signature string, read func(*call) (params, error)) {
+	h.change = &Builtin{Name: "update", Signature: signature, Phase: Act}
+	h.change.call = func(s *Session, c *call) (starlark.Value, error) {
+		p, err := read(c)
+		if err != nil {
+			return nil, err
+		}
+		if h.undone {
+			return nil, fmt.Errorf("the %s of %s is undone already", h.kind, article(h.targets))
+		}
+		if err := p.Validate(); err != nil {
+			return nil, err
+		}
+		raw, err := json.Marshal(p)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.scene.world.Change(s.ctx, protocol.Change{ID: h.id, Params: raw, Pos: c.at().pos})
+	}
 }
 
 // undo takes the fault back and returns once it is gone. Nothing there is

@@ -68,6 +68,19 @@ func (r *rehearsal) Fault(_ context.Context, in spec.Fault) (protocol.Handle, er
 	return protocol.Handle{ID: fmt.Sprintf("f%d", len(r.faults)), Targets: targets}, r.record(spec.Step{Op: "fault", Fault: &in})
 }
 
+// Change implements World.
+func (r *rehearsal) Change(_ context.Context, in protocol.Change) error {
+	for i, p := range r.faults {
+		if in.ID == fmt.Sprintf("f%d", i+1) {
+			changed := p.fault
+			changed.Params, changed.Pos = in.Params, in.Pos
+			p.fault.Params = in.Params
+			return r.record(spec.Step{Op: "update", Detail: changed.Kind + " of " + article(changed.Targets), Update: &changed})
+		}
+	}
+	return fmt.Errorf("there is no fault %q", in.ID)
+}
+
 // Release implements World.
 func (r *rehearsal) Release(_ context.Context, in protocol.Release) error {
 	for i, p := range r.faults {

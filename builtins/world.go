@@ -18,6 +18,7 @@ type World interface {
 // Faults are put in place, and ended early.
 type Faults interface {
 	Fault(ctx context.Context, in spec.Fault) (protocol.Handle, error)
+	Change(ctx context.Context, in protocol.Change) error
 	Release(ctx context.Context, in protocol.Release) error
 }
 

@@ -61,6 +61,10 @@ func (w *fakeWorld) Fault(_ context.Context, in spec.Fault) (protocol.Handle, er
 	return protocol.Handle{ID: fmt.Sprintf("f%d", w.faults), Targets: targets}, w.did("fault", "%s %s %s %s", in.Kind, strings.Join(in.Targets, "+"), in.Params, in.Duration)
 }
 
+func (w *fakeWorld) Change(_ context.Context, in protocol.Change) error {
+	return w.did("change", "%s %s", in.ID, in.Params)
+}
+
 func (w *fakeWorld) Release(_ context.Context, in protocol.Release) error {
 	return w.did("release", "%s", in.ID)
 }

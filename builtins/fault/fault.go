@@ -89,6 +89,15 @@ type World struct {
 	// Turn waits until the engine has room for a heavy call, such as a start;
 	// the deadline of an undo begins when it returns. Nil: at once.
 	Turn func(context.Context) (release func(), err error)
+	// Tell writes a remark of the fault into the run's journal. It never waits.
+	// Nil: nobody listens.
+	Tell func(string)
+}
+
+func (w World) tell(format string, args ...any) {
+	if w.Tell != nil {
+		w.Tell(fmt.Sprintf(format, args...))
+	}
 }
 
 func (w World) turn(ctx context.Context) (func(), error) {

@@ -25,21 +25,25 @@ func New(kind string, params json.RawMessage) (Fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := f.Params()
+	if err := decode(params, f.Params()); err != nil {
+		return nil, fmt.Errorf("%s: %w", kind, err)
+	}
+	return f, nil
+}
+
+// decode reads parameters, all of them known and valid.
+func decode(params json.RawMessage, p Params) error {
 	if len(params) > 0 && !bytes.Equal(params, []byte("null")) {
 		d := json.NewDecoder(bytes.NewReader(params))
 		d.DisallowUnknownFields()
 		if err := d.Decode(p); err != nil {
-			return nil, fmt.Errorf("%s: parameters: %w", kind, err)
+			return fmt.Errorf("parameters: %w", err)
 		}
 		if d.More() {
-			return nil, fmt.Errorf("%s: parameters: %w", kind, errors.New("more than one value"))
+			return errors.New("parameters: more than one value")
 		}
 	}
-	if err := p.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
-	}
-	return f, nil
+	return p.Validate()
 }
 
 // Load makes a fault again from what json.Marshal made of it.

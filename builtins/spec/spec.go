@@ -148,9 +148,10 @@ type Abort struct {
 
 // Step is one thing the rehearsal saw method() do.
 type Step struct {
-	Op       string          `json:"op"`                  // "fault", "observe", "http", "rollback", "undo", "pick"
+	Op       string          `json:"op"`                  // "fault", "update", "observe", "http", "rollback", "undo", "pick"
 	Pos      Pos             `json:"pos"`                 // where
 	Fault    *Fault          `json:"fault,omitempty"`     // for "fault"
+	Update   *Fault          `json:"update,omitempty"`    // for "update": the fault as it is from here on
 	Duration time.Duration   `json:"duration,omitempty"`  // for "observe"
 	Detail   string          `json:"detail,omitempty"`    // for people
 	Branches bool            `json:"branches,omitempty"`  // that this is done at all depends on a probe

@@ -101,6 +101,8 @@ func (a *agent) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return with(body, func(in protocol.Apply) (any, error) { return a.describe(ctx, in) })
 	case protocol.CallApply:
 		return with(body, func(in protocol.Apply) (any, error) { return a.apply(ctx, in) })
+	case protocol.CallUpdate:
+		return with(body, func(in protocol.Update) (any, error) { return a.update(ctx, in) })
 	case protocol.CallUndo:
 		return with(body, func(in protocol.Undo) (any, error) { return a.undo(in) })
 	case protocol.CallFetch:

@@ -59,7 +59,7 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 		a.mender.takeBack(c, "never applied")
 		return none, errClosed()
 	}
-	if err = harm(ctx, a.mender.world, c); err == nil {
+	if err = harm(ctx, c.world(a.mender.world), c); err == nil {
 		failpoint.Hit("after-apply")
 		c.past.Settled = true
 		_ = a.book.Applied(c.ID) // without it an undo only waits a little longer
@@ -80,8 +80,9 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 	defer c.mu.Unlock()
 	if !c.out.Load() {
 		c.ttl = setAlarm(in.TTL, func() { a.expire(c) })
+		a.listen(c)
 	}
-	return protocol.Applied{Intent: c.At, Applied: now}, nil
+	return protocol.Applied{Intent: c.At, Applied: now, Findings: c.findings()}, nil
 }
 
 // admit gives a fault its place while the epoch is open.
@@ -99,6 +100,7 @@ func (a *agent) admit(in protocol.Apply) (*charge, error) {
 	c := &charge{
 		Intent: ledger.Intent{ID: in.ID, Kind: in.Kind, Target: in.Target, TTL: in.TTL},
 		fault:  f, book: a.book, applied: make(chan struct{}),
+		tell: func(text string) { a.peer.Notify(protocol.EventTold, protocol.Told{ID: in.ID, Text: text}) },
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

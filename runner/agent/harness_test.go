@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 	if how := os.Getenv("RUNNER_TEST_AGENT"); how != "" {
 		if how != "old" {
 			fault.Kinds["touch"] = func() fault.Fault { return &touch{} }
+			fault.Kinds["frail"] = func() fault.Fault { return &frail{} }
 		}
 		os.Exit(Main(os.Stdin, os.Stdout, nil))
 	}
@@ -165,6 +166,18 @@ func (c *child) Event(event string, body json.RawMessage) {
 			c.t.Error(err)
 		}
 		c.undone = append(c.undone, u)
+	case protocol.EventTold:
+		var told protocol.Told
+		if err := protocol.Decode(body, &told); err != nil {
+			c.t.Error(err)
+		}
+		c.events = append(c.events, told.ID+" "+told.Text)
+	case protocol.EventLost:
+		var lost protocol.Lost
+		if err := protocol.Decode(body, &lost); err != nil {
+			c.t.Error(err)
+		}
+		c.events = append(c.events, "lost "+lost.ID+" "+lost.Error)
 	}
 }
 

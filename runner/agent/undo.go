@@ -33,7 +33,8 @@ type charge struct {
 	fault  fault.Fault
 	broken error // why there is no fault: its record was written by another version
 	book   book
-	free   func() // gives its target back; nil: there is nothing to give
+	free   func()       // gives its target back; nil: there is nothing to give
+	tell   func(string) // of the fault's remarks; nil: nobody listens
 
 	applied chan struct{} // closed once Apply has returned, or never will be called
 
@@ -78,7 +79,7 @@ func (m *mender) takeBack(c *charge, reason string) protocol.UndoResult {
 		r.Error = c.broken.Error()
 	}
 	failpoint.Hit("after-undo")
-	r.Ended = time.Now()
+	r.Ended, r.Findings = time.Now(), c.findings()
 	if r.Error != "" {
 		r.Mend = c.Mend
 	} else {
@@ -106,7 +107,7 @@ func (m *mender) insist(c *charge, r *protocol.UndoResult) {
 	defer cancel(nil)
 	limit := time.AfterFunc(atMost, func() { cancel(context.DeadlineExceeded) })
 	defer limit.Stop()
-	world := m.world
+	world := c.world(m.world)
 	var first sync.Once
 	world.Turn = func(ctx context.Context) (func(), error) {
 		held := false

@@ -40,6 +40,8 @@ var Kinds = map[string]reflect.Type{
 	"source":    reflect.TypeFor[Source](),
 	"inject":    reflect.TypeFor[Inject](),
 	"applied":   reflect.TypeFor[Applied](),
+	"changed":   reflect.TypeFor[Changed](),
+	"told":      reflect.TypeFor[Told](),
 	"undo":      reflect.TypeFor[Undo](),
 	"undone":    reflect.TypeFor[protocol.UndoResult](),
 	"observed":  reflect.TypeFor[Observed](),
@@ -129,6 +131,24 @@ type Applied struct {
 	Target  fault.Target `json:"target"`
 	Intent  time.Time    `json:"intent"`  // its undo was on disk
 	Applied time.Time    `json:"applied"` // it was seen in place
+
+	Findings []fault.Finding `json:"findings,omitempty"` // that it acts
+}
+
+// Changed says that a fault that is in was changed on one target.
+type Changed struct {
+	ID       string          `json:"id"` // of the part
+	Kind     string          `json:"kind"`
+	Target   fault.Target    `json:"target"`
+	Params   json.RawMessage `json:"params"` // all of them, as they are now
+	Pos      spec.Pos        `json:"pos,omitempty"`
+	Findings []fault.Finding `json:"findings,omitempty"`
+}
+
+// Told is a remark of a fault that is in.
+type Told struct {
+	ID   string `json:"id"` // of the part
+	Text string `json:"text"`
 }
 
 // Undo says that an undo was ordered.

@@ -14,6 +14,7 @@ const (
 	CallResolve   = "resolve"   // Resolve → Resolved
 	CallDescribe  = "describe"  // Apply → Described; looks, touches nothing
 	CallApply     = "apply"     // Apply → Applied, once the fault is seen in place
+	CallUpdate    = "update"    // Update → Updated; changes a fault that is in
 	CallUndo      = "undo"      // Undo → Undone
 	CallUndoAll   = "undo_all"  // UndoAll → Undone; ends the epoch: every later apply is refused
 	CallFetch     = "fetch"     // Fetch → Fetched
@@ -27,6 +28,8 @@ const (
 const (
 	EventUndone = "undone" // UndoResult: a fault was taken back (TTL, undo-all)
 	EventEpoch  = "epoch"  // Epoch: the agent has begun or ended its undo-all
+	EventTold   = "told"   // Told: a fault's remark
+	EventLost   = "lost"   // Lost: a fault has stopped acting by itself
 )
 
 // Hello opens an agent's epoch.
@@ -119,8 +122,35 @@ type Described struct {
 
 // Applied answers Apply.
 type Applied struct {
-	Intent  time.Time `json:"intent"`  // when the undo was on disk
-	Applied time.Time `json:"applied"` // when the fault was seen in place
+	Intent   time.Time       `json:"intent"`  // when the undo was on disk
+	Applied  time.Time       `json:"applied"` // when the fault was seen in place
+	Findings []fault.Finding `json:"findings,omitempty"`
+}
+
+// Update asks to change a fault that is in: Params are the kind's, whole.
+type Update struct {
+	ID     string          `json:"id"`
+	Params json.RawMessage `json:"params"`
+}
+
+// Updated answers Update.
+type Updated struct {
+	Findings []fault.Finding `json:"findings,omitempty"`
+}
+
+// Told is a fault's remark for the journal.
+type Told struct {
+	ID   string `json:"id"`
+	Text string `json:"text"`
+}
+
+// Lost says that a fault has stopped acting by itself. What there is of it is
+// still to be undone.
+type Lost struct {
+	ID     string       `json:"id"`
+	Kind   string       `json:"kind"`
+	Target fault.Target `json:"target"`
+	Error  string       `json:"error"`
 }
 
 // Undo asks to take back some faults, last first.
@@ -151,6 +181,8 @@ type UndoResult struct {
 	Error    string       `json:"error,omitempty"` // set: the fault is stuck
 	Mend     string       `json:"mend,omitempty"`  // the command that mends it by hand
 	Note     string       `json:"note,omitempty"`  // why there was nothing to take back, if so
+
+	Findings []fault.Finding `json:"findings,omitempty"` // that it is gone
 }
 
 // Epoch says where the agent's one epoch is: "open", "undoing" or "closed".

@@ -24,6 +24,7 @@ const (
 	CallTargets  = "targets"  // Resolve → Resolved: for pick(), in plan and run
 	CallFault    = "fault"    // spec.Fault → Handle
 	CallRelease  = "release"  // Release → nothing: a handle's .undo()
+	CallChange   = "change"   // Change → nothing: a handle's .update()
 	CallObserve  = "observe"  // Observe → Figures
 	CallHTTP     = "http"     // HTTP → HTTPReply
 	CallNote     = "note"     // Note → nothing
@@ -133,6 +134,13 @@ type Handle struct {
 type Release struct {
 	ID  string   `json:"id"`
 	Pos spec.Pos `json:"pos,omitempty"`
+}
+
+// Change changes a fault that is in: Params are the kind's, whole.
+type Change struct {
+	ID     string          `json:"id"`
+	Params json.RawMessage `json:"params"`
+	Pos    spec.Pos        `json:"pos,omitempty"`
 }
 
 // Observe lets time pass under the watcher.

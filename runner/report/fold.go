@@ -54,6 +54,9 @@ func (f *folder) take(e journal.Event) {
 		f.inject(d)
 	case journal.Applied:
 		f.fault(d.ID).applied(d)
+	case journal.Changed:
+		p := f.fault(d.ID)
+		p.Findings = append(p.Findings, d.Findings...)
 	case journal.Undo:
 		if f.abort != nil && f.ordered.IsZero() {
 			f.ordered = e.T
@@ -121,12 +124,14 @@ func PartID(id string, i, n int) string {
 func (p *Fault) applied(d journal.Applied) {
 	p.Kind, p.Target, p.Service = d.Kind, d.Target.Name, d.Target.Service
 	p.Intent, p.Applied = d.Intent, d.Applied
+	p.Findings = append(p.Findings, d.Findings...)
 }
 
 func (f *folder) undo(d protocol.UndoResult) {
 	p := f.fault(d.ID)
 	p.Kind, p.Target, p.Service = d.Kind, d.Target.Name, d.Target.Service
 	p.Reason, p.Error, p.Mend = d.Reason, d.Error, d.Mend
+	p.Findings = append(p.Findings, d.Findings...)
 	if d.Error != "" {
 		return
 	}

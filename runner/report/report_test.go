@@ -175,3 +175,28 @@ func TestNumber(t *testing.T) {
 		}
 	}
 }
+
+// What a fault measured stands in its line, and in the result.
+func TestFindings(t *testing.T) {
+	done := undone
+	done.Findings = []fault.Finding{{Text: "round trip 0.2 ms"}}
+	applied := journal.Applied{ID: "f1", Kind: "kill", Target: catalog, Intent: at(1), Applied: at(1), Findings: []fault.Finding{{Text: "round trip 402 ms"}}}
+	changed := journal.Changed{ID: "f1", Kind: "kill", Target: catalog, Pos: "x.star:3:4", Findings: []fault.Finding{{Text: "round trip 802 ms"}}}
+	for _, c := range []struct {
+		data any
+		want string
+	}{
+		{applied, "kill is in place on shop-catalog-1, 0s after its undo was on disk; measured: round trip 402 ms"},
+		{changed, "kill on shop-catalog-1 changed (x.star:3:4); measured: round trip 802 ms"},
+		{done, "kill on shop-catalog-1 undone in 500ms (end); measured: round trip 0.2 ms"},
+		{journal.Told{ID: "f1", Text: "api has moved"}, "f1: api has moved"},
+	} {
+		if got := Line(journal.Event{Data: c.data}); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+	r := Fold([]journal.Event{{Data: applied}, {Data: changed}, {Data: done}})
+	if len(r.Faults) != 1 || len(r.Faults[0].Findings) != 3 || r.Faults[0].Findings[2].Text != "round trip 0.2 ms" {
+		t.Errorf("got %+v, want all three findings", r.Faults)
+	}
+}

@@ -11,6 +11,7 @@ package report
 import (
 	"time"
 
+	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/spec"
 )
 
@@ -75,6 +76,8 @@ type Fault struct {
 	Reason  string    `json:"undo_reason,omitempty"`
 	Error   string    `json:"error,omitempty"` // why it is stuck
 	Mend    string    `json:"mend,omitempty"`  // the command that mends it
+
+	Findings []fault.Finding `json:"findings,omitempty"` // measured: that it acted, and that it was gone
 }
 
 // SLO is one objective before, during and after the fault.

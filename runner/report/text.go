@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/spec"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
@@ -93,7 +94,11 @@ func Line(e journal.Event) string {
 	case journal.Inject:
 		return "inject " + strings.Join(d.Harm, "; ") + parens(string(d.Fault.Pos))
 	case journal.Applied:
-		return fmt.Sprintf("%s is in place on %s, %s after its undo was on disk", d.Kind, d.Target.Name, short(d.Applied.Sub(d.Intent)))
+		return fmt.Sprintf("%s is in place on %s, %s after its undo was on disk%s", d.Kind, d.Target.Name, short(d.Applied.Sub(d.Intent)), measured(d.Findings))
+	case journal.Changed:
+		return fmt.Sprintf("%s on %s changed%s%s", d.Kind, d.Target.Name, parens(string(d.Pos)), measured(d.Findings))
+	case journal.Told:
+		return d.ID + ": " + d.Text
 	case journal.Undo:
 		return "undo ordered: " + d.Reason
 	case protocol.UndoResult:
@@ -165,7 +170,19 @@ func UndoText(d protocol.UndoResult) string {
 		}
 		return s
 	}
-	return fmt.Sprintf("%s on %s undone in %s%s", d.Kind, d.Target.Name, short(d.Ended.Sub(d.Began)), parens(d.Reason))
+	return fmt.Sprintf("%s on %s undone in %s%s%s", d.Kind, d.Target.Name, short(d.Ended.Sub(d.Began)), parens(d.Reason), measured(d.Findings))
+}
+
+// measured is the proof of a fault, as the end of a line.
+func measured(all []fault.Finding) string {
+	texts := make([]string, len(all))
+	for i, f := range all {
+		texts[i] = f.Text
+	}
+	if len(texts) == 0 {
+		return ""
+	}
+	return "; measured: " + strings.Join(texts, "; ")
 }
 
 func abort(d journal.Abort) string {

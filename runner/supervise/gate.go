@@ -67,6 +67,11 @@ func (r *run) survey(ctx context.Context) ([]Planned, error) {
 	var plan []Planned
 	var refused Refusal
 	for _, step := range r.exp.Steps {
+		if step.Update != nil {
+			if err := refused.add(r.surveyUpdate(ctx, *step.Update)); err != nil {
+				return nil, err
+			}
+		}
 		if step.Fault == nil {
 			continue
 		}
@@ -107,6 +112,20 @@ func (r *run) surveyFault(ctx context.Context, step spec.Step) (Planned, error) 
 		planned.Words = append(planned.Words, words)
 	}
 	return planned, nil
+}
+
+// surveyUpdate has the agent look at what a fault is changed to.
+func (r *run) surveyUpdate(ctx context.Context, f spec.Fault) error {
+	resolved, err := r.resolve(ctx, f.Targets)
+	if err != nil {
+		return at(f.Pos, "update", err)
+	}
+	for _, t := range union(resolved.Matches) {
+		if _, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: time.Minute}); err != nil {
+			return at(f.Pos, "update", err)
+		}
+	}
+	return nil
 }
 
 // inRadius refuses a fault on anything that the blast radius does not name.

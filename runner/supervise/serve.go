@@ -35,6 +35,8 @@ func (s server) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return serve(body, func(in spec.Fault) (any, error) { return r.inject(in) })
 	case protocol.CallRelease:
 		return serve(body, func(in protocol.Release) (any, error) { return nil, r.release(in) })
+	case protocol.CallChange:
+		return serve(body, func(in protocol.Change) (any, error) { return nil, r.change(in) })
 	case protocol.CallObserve:
 		return serve(body, func(in protocol.Observe) (any, error) { return r.observe(in) })
 	case protocol.CallHTTP:
@@ -162,7 +164,7 @@ func (r *run) apply(part protocol.Apply) error {
 		return err
 	}
 	failpoint.Hit("run-applied")
-	r.journal.Record(journal.Applied{ID: part.ID, Kind: part.Kind, Target: part.Target, Intent: applied.Intent, Applied: applied.Applied})
+	r.journal.Record(journal.Applied{ID: part.ID, Kind: part.Kind, Target: part.Target, Intent: applied.Intent, Applied: applied.Applied, Findings: applied.Findings})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.first.IsZero() {

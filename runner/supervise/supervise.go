@@ -127,6 +127,7 @@ type run struct {
 	rollbacks []protocol.Rollback
 	lost      error // the agent died or wedged
 	notes     int
+	remarks   int // of faults
 
 	places sync.Map // endpoint → place
 

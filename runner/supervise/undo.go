@@ -95,6 +95,16 @@ func (r *run) agentEvent(event string, body json.RawMessage) {
 		if protocol.Decode(body, &u) == nil {
 			r.took([]protocol.UndoResult{u})
 		}
+	case protocol.EventTold:
+		var t protocol.Told
+		if protocol.Decode(body, &t) == nil {
+			r.told(t)
+		}
+	case protocol.EventLost:
+		var l protocol.Lost
+		if protocol.Decode(body, &l) == nil {
+			r.fail(l.Kind, fmt.Errorf("on %s it has stopped acting: %s", l.Target.Name, l.Error))
+		}
 	case protocol.EventEpoch:
 		var e protocol.Epoch
 		if protocol.Decode(body, &e) == nil && e.State != "open" && !r.undoOrdered() {

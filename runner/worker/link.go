@@ -21,6 +21,10 @@ func (l link) Fault(ctx context.Context, in spec.Fault) (protocol.Handle, error)
 	return ask[protocol.Handle](ctx, l, protocol.CallFault, in)
 }
 
+func (l link) Change(ctx context.Context, in protocol.Change) error {
+	return l.peer.Call(ctx, protocol.CallChange, in, nil)
+}
+
 func (l link) Release(ctx context.Context, in protocol.Release) error {
 	return l.peer.Call(ctx, protocol.CallRelease, in, nil)
 }
