@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -33,6 +34,7 @@ func routes(ledger *Ledger, log *slog.Logger) http.Handler {
 	r := service.NewRoutes()
 	r.Handle("POST /charges", h.charge, http.StatusCreated, http.StatusInternalServerError)
 	r.Handle("GET /charges", h.list, http.StatusOK)
+	r.Handle("POST /voids", h.void, http.StatusCreated, http.StatusInternalServerError)
 	return r
 }
 
@@ -56,7 +58,7 @@ func (h *handler) charge(w http.ResponseWriter, r *http.Request) {
 	service.Work(work)
 	charge, replayed, err := h.ledger.Charge(req.AmountCents, req.Reference, key)
 	switch {
-	case errors.Is(err, ErrKeyReused):
+	case errors.Is(err, ErrKeyReused), errors.Is(err, ErrVoided):
 		service.WriteError(w, http.StatusUnprocessableEntity, err.Error())
 	case err != nil:
 		h.log.Error("charge not taken", "error", err)
@@ -68,17 +70,56 @@ func (h *handler) charge(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// list answers with the totals of all charges and the newest of them, as many as ?limit= says.
-func (h *handler) list(w http.ResponseWriter, r *http.Request) {
-	limit := defaultLimit
-	if s := r.URL.Query().Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 {
-			service.WriteError(w, http.StatusBadRequest, "limit: want a number from 0")
-			return
-		}
-		limit = n
+// void gives money back, by the key that it was or would have been charged under. Whoever does not know whether a
+// charge went through voids its key, and then does.
+func (h *handler) void(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Key string `json:"key"`
 	}
-	statement := h.ledger.Statement(limit)
-	service.WriteJSON(w, http.StatusOK, statement)
+	if err := service.ReadJSON(w, r, &req); err != nil {
+		service.WriteError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if req.Key == "" || len(req.Key) > maxKey {
+		service.WriteError(w, http.StatusBadRequest, "key: want 1 to "+strconv.Itoa(maxKey)+" bytes")
+		return
+	}
+	service.Work(work)
+	v, replayed, err := h.ledger.Void(req.Key)
+	switch {
+	case err != nil:
+		h.log.Error("not voided", "error", err)
+		service.WriteError(w, http.StatusInternalServerError, "not voided")
+	case replayed:
+		service.WriteJSON(w, http.StatusOK, v)
+	default:
+		service.WriteJSON(w, http.StatusCreated, v)
+	}
+}
+
+// list answers with the totals of all charges but the first ?after=, and the newest of them, as many as ?limit= says.
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	limit, err := number(r, "limit", defaultLimit)
+	if err != nil {
+		service.WriteError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	after, err := number(r, "after", 0)
+	if err != nil {
+		service.WriteError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	service.WriteJSON(w, http.StatusOK, h.ledger.Statement(limit, after))
+}
+
+func number(r *http.Request, name string, fallback int) (int, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s: got %q, want a number from 0", name, s)
+	}
+	return n, nil
 }

@@ -170,6 +170,55 @@ func TestTornLastLine(t *testing.T) {
 	}
 }
 
+func (p *provider) void(t *testing.T, key string) (code int, v Void) {
+	resp, err := http.Post(p.URL+"/voids", "application/json", strings.NewReader(`{"key":"`+key+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_ = json.NewDecoder(resp.Body).Decode(&v)
+	return resp.StatusCode, v
+}
+
+func TestVoidGivesMoneyBackOnce(t *testing.T) {
+	p := newProvider(t)
+	p.charge(t, "a", `{"amount_cents":100}`)
+	p.charge(t, "b", `{"amount_cents":200}`)
+	for i, want := range []int{http.StatusCreated, http.StatusOK} {
+		if code, v := p.void(t, "b"); code != want || v.Charge != "ch_2" {
+			t.Errorf("void %d: got %d, %+v, want %d for ch_2", i+1, code, v, want)
+		}
+	}
+	if code, _ := p.charge(t, "b", `{"amount_cents":200}`); code != http.StatusUnprocessableEntity {
+		t.Errorf("charged again under a voided key: got %d, want 422", code)
+	}
+	if code, _ := p.void(t, ""); code != http.StatusBadRequest {
+		t.Errorf("no key: got %d, want 400", code)
+	}
+	// The caller's charge was lost on its way, and comes after its void.
+	if code, v := p.void(t, "late"); code != http.StatusCreated || v.Charge != "" {
+		t.Errorf("void before the charge: got %d, %+v", code, v)
+	}
+	if code, _ := p.charge(t, "late", `{"amount_cents":400}`); code != http.StatusUnprocessableEntity {
+		t.Errorf("late charge: got %d, want 422", code)
+	}
+
+	check := func(s Statement) {
+		t.Helper()
+		if s.Sum != (Sum{2, 300}) || s.Voided != (Sum{1, 200}) || s.Kept != (Sum{1, 100}) || !s.Charges[0].Voided || s.Charges[1].Voided {
+			t.Errorf("got %+v", s)
+		}
+	}
+	check(p.statement(t, ""))
+	check(open(t, p.path).Statement(10, 0))
+	if s := p.statement(t, "?after=1"); s.Sum != (Sum{1, 200}) || s.Kept != (Sum{}) || len(s.Charges) != 1 {
+		t.Errorf("after the first: got %+v", s)
+	}
+	if s := p.statement(t, "?after=9"); s.Sum != (Sum{}) || len(s.Charges) != 0 {
+		t.Errorf("after more than there are: got %+v", s)
+	}
+}
+
 func TestSpoiltLedgerIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spoilt.jsonl")
 	if err := os.WriteFile(path, []byte("{\"id\":\"ch_1\"}\nnonsense\n{}\n"), 0o600); err != nil {
@@ -186,10 +235,16 @@ func TestChargeThatCannotBeWrittenIsNotTaken(t *testing.T) {
 	if err != nil {
 		t.Skip("no /dev/full here:", err)
 	}
-	l := &Ledger{file: full, byKey: map[string]int{}}
+	l := &Ledger{file: full, byKey: map[string]int{}, voids: map[string]Void{}}
 	defer l.Close()
 	if _, _, err := l.Charge(1, "", ""); err == nil {
 		t.Error("got no error")
+	}
+	if _, _, err := l.Void("a"); err == nil {
+		t.Error("void: got no error")
+	}
+	if _, replayed, err := l.Void("a"); err == nil || replayed {
+		t.Error("a void that failed was remembered")
 	}
 	if count, amount := l.Total(); count != 0 || amount != 0 {
 		t.Errorf("got %d, %d, want nothing charged", count, amount)
