@@ -2,7 +2,7 @@
 # Brings the shop up and waits until it is healthy. Run again with another value of a switch, it changes only that:
 #
 #   shop/up.sh
-#   CATALOG_FALLBACK=off shop/up.sh
+#   CATALOG_FALLBACK=off shop/up.sh        PAYMENTS_BUDGET=off …        ORDER_INTENT=off …
 set -eu
 cd "$(dirname "$0")"
 
@@ -50,4 +50,4 @@ say "building images"
 ./compose.sh up -d --no-build
 say "waiting for health"
 wait_healthy
-say "ready at http://127.0.0.1:${SHOP_PORT:-8080}  (CATALOG_FALLBACK=${CATALOG_FALLBACK:-on})"
+say "ready at http://127.0.0.1:${SHOP_PORT:-8080}  (CATALOG_FALLBACK=${CATALOG_FALLBACK:-on} PAYMENTS_BUDGET=${PAYMENTS_BUDGET:-on} ORDER_INTENT=${ORDER_INTENT:-on})"

@@ -10,6 +10,8 @@ type config struct {
 	redisAddr       string
 	databaseURL     string
 	catalogFallback bool
+	paymentsBudget  bool
+	orderIntent     bool
 }
 
 // readConfig reads the environment. A switch with a value it does not know is an error: an experiment on a shop that
@@ -24,9 +26,17 @@ func readConfig(getenv func(string) string) (config, error) {
 	if c.databaseURL == "" {
 		return config{}, fmt.Errorf("DATABASE_URL: got nothing, want postgres://user:password@host/database")
 	}
-	var err error
-	c.catalogFallback, err = onOff("CATALOG_FALLBACK", or(getenv("CATALOG_FALLBACK"), "on"))
-	return c, err
+	for name, field := range map[string]*bool{
+		"CATALOG_FALLBACK": &c.catalogFallback,
+		"PAYMENTS_BUDGET":  &c.paymentsBudget,
+		"ORDER_INTENT":     &c.orderIntent,
+	} {
+		var err error
+		if *field, err = onOff(name, or(getenv(name), "on")); err != nil {
+			return config{}, err
+		}
+	}
+	return c, nil
 }
 
 func onOff(name, value string) (bool, error) {

@@ -1,8 +1,8 @@
 // Command api is the shop's front door: it sells what the catalogue lists.
 //
 //	customer ──▶ api ──▶ catalog ┄┄▶ redis (CATALOG_FALLBACK=on)
-//	              ├────▶ payments
-//	              └────▶ postgres
+//	              ├────▶ payments   within a budget (PAYMENTS_BUDGET=on)
+//	              └────▶ postgres   before the charge and after it (ORDER_INTENT=on)
 package main
 
 import (
@@ -34,7 +34,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	log.Info("configured", "catalog_fallback", cfg.catalogFallback)
+	log.Info("configured", "catalog_fallback", cfg.catalogFallback, "payments_budget", cfg.paymentsBudget, "order_intent", cfg.orderIntent)
 
 	routes := service.NewRoutes()
 	deps := dependency.New(routes.Registry, "catalog", "payments", "postgres", "redis")
@@ -46,9 +46,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	defer store.Close()
 	go store.Prepare(ctx, log)
 
-	// No budget: a charge takes as long as it takes.
-	payer := payments.NewClient(cfg.paymentsURL, &http.Client{}, deps)
-	placer := &checkout.ChargeFirst{Payments: payer, Orders: store}
+	placer := newPlacer(ctx, cfg, store, deps, log, routes)
 
 	if cfg.catalogFallback {
 		redis.SetLogger(&logging.VoidLogger{}) // its errors come back to us, and are in our own log
@@ -62,6 +60,36 @@ func run(ctx context.Context, log *slog.Logger) error {
 		checkout.Register(routes, live, placer, log)
 	}
 	return service.Serve(ctx, log, service.Addr(), routes)
+}
+
+type payer interface {
+	Charge(ctx context.Context, r payments.Request) (payments.Charge, error)
+	Void(ctx context.Context, key string) error
+}
+
+type placer interface {
+	Place(ctx context.Context, item checkout.Item) (checkout.Receipt, error)
+}
+
+// newPlacer starts what the switches ask for, and adds /readyz to the routes.
+func newPlacer(ctx context.Context, cfg config, store *orders.Store, deps *dependency.Metrics, log *slog.Logger, routes *service.Routes) placer {
+	// Without a budget a charge takes as long as it takes.
+	payer := payer(payments.NewClient(cfg.paymentsURL, &http.Client{}, deps))
+	if cfg.paymentsBudget {
+		budget := payments.NewBudget(cfg.paymentsURL, deps, routes.Registry)
+		go budget.Warm(ctx)
+		payer = budget
+	}
+	checks := []service.Check{{Name: "orders", Trouble: store.Trouble}}
+	place := placer(&checkout.ChargeFirst{Payments: payer, Orders: store})
+	if cfg.orderIntent {
+		settler := checkout.NewSettler(payer, store, log, routes.Registry)
+		go settler.Run(ctx)
+		checks = append(checks, service.Check{Name: "money", Trouble: settler.Trouble})
+		place = &checkout.IntentFirst{Payments: payer, Orders: store, Log: log}
+	}
+	routes.Ready(checks...)
+	return place
 }
 
 // newFallback gives the catalogue connections of its own. A dial goes on after the request that wanted it has given

@@ -1,7 +1,7 @@
 // Package checkout is the API's business: look the product up, take the money, record the order.
 //
 //	POST /checkout ──▶ catalogue.Product ──▶ placer.Place ──▶ {"order": 1, …}
-//	                   Client or Fallback    ChargeFirst
+//	                   Client or Fallback    ChargeFirst or IntentFirst, and Settler behind it
 package checkout
 
 import (
@@ -40,7 +40,7 @@ type Handler struct {
 func Register(r *service.Routes, c catalogue, p placer, log *slog.Logger) {
 	h := &Handler{catalogue: c, placer: p, log: log, outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "checkouts_total",
-		Help: "Checkouts by how they ended; order_failed means that money was taken and no order written.",
+		Help: "Checkouts by how they ended; order_failed means that no order was written, though without ORDER_INTENT money was taken.",
 	}, []string{"outcome"})}
 	for _, f := range failures {
 		h.outcomes.WithLabelValues(f.outcome)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"chaosrunner/shop/api/catalog"
+	"chaosrunner/shop/api/payments"
 )
 
 var (
@@ -26,6 +27,7 @@ var failures = []failure{
 	{catalog.ErrUnknown, "unknown_product", http.StatusNotFound, "unknown product"},
 	{catalog.ErrUnavailable, "catalog_unavailable", http.StatusServiceUnavailable, "catalogue unavailable"},
 	{errCatalog, "catalog_failed", http.StatusBadGateway, "catalogue failed"},
+	{payments.ErrBusy, "payment_busy", http.StatusServiceUnavailable, "too many payments are under way"},
 	{errPayment, "payment_failed", http.StatusBadGateway, "payment failed"},
 	{errOrder, "order_failed", http.StatusServiceUnavailable, "order not recorded"},
 	{nil, "error", http.StatusInternalServerError, "internal error"},

@@ -15,7 +15,7 @@ var (
 )
 
 type payer interface {
-	Charge(ctx context.Context, amountCents int64, reference string) (payments.Charge, error)
+	Charge(ctx context.Context, r payments.Request) (payments.Charge, error)
 }
 
 type recorder interface {
@@ -27,6 +27,10 @@ type Item struct {
 	Product     string
 	Quantity    int
 	AmountCents int64
+}
+
+func (i Item) order() orders.Order {
+	return orders.Order{Product: i.Product, Quantity: i.Quantity, AmountCents: i.AmountCents}
 }
 
 // Receipt is what a customer gets.
@@ -43,16 +47,13 @@ type ChargeFirst struct {
 
 // Place takes the money and records the order.
 func (c *ChargeFirst) Place(ctx context.Context, item Item) (Receipt, error) {
-	charge, err := c.Payments.Charge(ctx, item.AmountCents, item.Product)
+	charge, err := c.Payments.Charge(ctx, payments.Request{AmountCents: item.AmountCents, Reference: item.Product})
 	if err != nil {
 		return Receipt{}, fmt.Errorf("%w: %w", errPayment, err)
 	}
-	id, err := c.Orders.Record(ctx, orders.Order{
-		Product:     item.Product,
-		Quantity:    item.Quantity,
-		AmountCents: item.AmountCents,
-		Charge:      charge.ID,
-	})
+	o := item.order()
+	o.Charge = charge.ID
+	id, err := c.Orders.Record(ctx, o)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("%w, charge %s: %w", errOrder, charge.ID, err)
 	}
