@@ -8,11 +8,13 @@
 package scratch
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -58,11 +60,31 @@ func Pair(t testing.TB) (a, b *netns.Namespace) {
 	must(t, a.Inside(func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
+		attrs.Index = 77 // unlike its peer's: the kernel waits a second with a link that looks like no pair
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(b.Fd())})
 	}))
 	must(t, a.Inside(func() error { return address("eth0", A4, A6) }))
 	must(t, b.Inside(func() error { return address("eth0", B4, B6) }))
+	must(t, a.Inside(reach))
 	return a, b
+}
+
+// reach waits until b answers: the kernel takes up to a second to notice that
+// a link is up, and IPv6 has to find its neighbour first.
+func reach() (err error) {
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
+		for _, to := range []netip.Addr{B4, B6} {
+			_, err = net.DialTimeout("tcp", netip.AddrPortFrom(to, 9).String(), 50*time.Millisecond)
+			if !errors.Is(err, unix.ECONNREFUSED) {
+				break
+			}
+		}
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("the pair is not connected: %w", err)
 }
 
 func address(name string, addrs ...netip.Addr) error {
