@@ -1,5 +1,3 @@
-//go:build crash
-
 package crash
 
 import (
@@ -46,10 +44,10 @@ func (t *trial) approach() error {
 		return err
 	}
 	var err error
-	if t.door, err = newDoor(t.dir, "door2"); err != nil {
+	if t.door, err = newDoor(t.place.state(), t.id+".door2"); err != nil {
 		return err
 	}
-	if t.main, err = t.start([]string{t.door.failpoint(t.step)}, "recover"); err != nil {
+	if t.main, err = t.start(t.door.failpoint(t.step), "recover"); err != nil {
 		return err
 	}
 	return t.meetAt(t.step, 1, nil)
@@ -57,11 +55,19 @@ func (t *trial) approach() error {
 
 // begin starts the run.
 func (t *trial) begin(steps ...string) (err error) {
-	t.main, err = t.start([]string{t.door.failpoint(steps...)}, "--heartbeat", heartbeat, t.site.script(t))
+	t.main, err = t.start(t.door.failpoint(steps...), t.heartbeat(), t.site.script(t))
 	return err
 }
 
-const heartbeat = "1s"
+// heartbeat is short, so that a sweep is quick, and longer each time that the
+// machine was too busy for it.
+func (t *trial) heartbeat() string { return fmt.Sprintf("--heartbeat=%ds", 1<<t.tries) }
+
+// A missed moment: the run was over before it, as happens where the machine has
+// no time for it. The trial is tried again.
+type missed string
+
+func (m missed) Error() string { return string(m) }
 
 // atRandom waits for the random instant.
 func (t *trial) atRandom() error {
@@ -100,9 +106,9 @@ func (t *trial) meetAt(step string, nth int, but *prey) error {
 			t.find(but)
 			return nil
 		case <-t.main.ended:
-			return fmt.Errorf("the runner has ended and never stood at %s (time %d)", step, nth)
+			return missed(fmt.Sprintf("the runner has ended and never stood at %s (time %d)", step, nth))
 		case <-late:
-			return fmt.Errorf("the runner never stood at %s (time %d)", step, nth)
+			return missed(fmt.Sprintf("the runner never stood at %s (time %d)", step, nth))
 		}
 	}
 }
@@ -115,59 +121,9 @@ func (t *trial) find(but *prey) {
 		}
 	}
 	but.close()
-	t.agent, t.worker = hold(childOf(t.main.pid, "agent")), hold(childOf(t.main.pid, "worker"))
-}
-
-// heal waits until the harm is out: by itself where the supervisor or the agent
-// lives and runs, else by the remedy.
-func (t *trial) heal() error {
-	t.healed, t.from = "itself", t.blown
-	supervised := t.runs(supervisor, t.main.prey)
-	switch {
-	case supervised && t.stage != "recover":
-		// Its end says that everything is undone. A worker that is stopped is
-		// waited for 15 s: too long for a sweep.
-		if h, struck := t.blow[worker]; struck && h == stop {
-			time.Sleep(t.hold)
-			t.worker.signal(unix.SIGCONT)
-		}
-		return t.wait("the supervisor's end", t.main.over)
-	case t.runs(agent, t.agent):
-		return t.wait("the agent's undo", func() bool { return !t.agent.alive() || idle(t.dir, t.stage == "") })
-	case supervised: // a recover that has lost its agent fails
+	t.agent, t.worker = hold(agentOf(t.id)), hold(childOf(t.main.pid, "worker"))
+	if but != nil && t.agent != nil && t.agent.pid == but.pid {
+		t.agent.close()
+		t.agent = nil
 	}
-	return t.remedied()
 }
-
-// remedied heals what nobody is left to heal.
-func (t *trial) remedied() error {
-	t.healed, t.from = t.remedy, time.Now()
-	asleep := t.agent.alive() // stopped: to the others it is alive
-	switch t.remedy {
-	case "cont":
-		if len(t.stopped) > 0 {
-			t.cont()
-			return t.wait("what was stopped", func() bool {
-				return (t.main.over() || !t.agent.alive()) && idle(t.dir, false) && t.quietEnd()
-			})
-		}
-		t.healed = "recover"
-		return t.once(0, "recover")
-	case "recover":
-		if err := t.once(0, "recover"); err != nil || !asleep {
-			return err
-		}
-	case "run":
-		if !asleep {
-			return t.once(5, "--heartbeat", heartbeat, t.site.next(t))
-		}
-		if err := t.once(64, t.site.next(t)); err != nil && t.stage == "" {
-			return err
-		}
-	}
-	t.healed, t.from = "stop", time.Now()
-	return t.once(0, "stop")
-}
-
-// quietEnd says that a supervisor that was woken has ended, or was never there.
-func (t *trial) quietEnd() bool { return t.main.over() || !t.main.alive() }

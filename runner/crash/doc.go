@@ -3,7 +3,8 @@
 //
 //	one trial                                                         looks at
 //	─────────                                                         ────────
-//	two containers, a state folder and a script of their own          the engine: "before"
+//	two containers, a state folder, a script; agents as children      the engine and, in each
+//	or in containers                                                  target, all looks: "before"
 //	     │
 //	bin/runner exp.star ──meets us at the step (RUNNER_FAILPOINT), or at a random instant
 //	     │
@@ -16,10 +17,14 @@
 //	     │
 //	runner recover                                                    no ledger, one log entry, rollbacks have run once
 //
-// The sweep is a test: `go test ./runner/crash` runs a modest number of trials
-// that meets every step once; CRASH_TRIALS=10000 any number. It prints a table.
-// What a trial does follows from CRASH_SEED and its number alone, and a failure
-// prints how to run that one again.
+// The sweep is a test: CRASH_TRIALS says how many trials it runs (make crash
+// N=10000), CRASH_TRIAL runs one alone. It prints a table. What a trial does
+// follows from CRASH_SEED and its number alone, and a failure prints how to run
+// that one again.
+//
+// A kind of fault is a row in faults_test.go; what it harms is seen by a look in
+// looks_test.go. No trial fails because the machine is slow: what is waited for
+// has minutes, and a moment that was missed is tried again.
 //
 // The worker's cage lets nothing of the environment in and no socket out, so a
 // worker is met where it waits for its supervisor, which is all it can do

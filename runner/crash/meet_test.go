@@ -1,5 +1,3 @@
-//go:build crash
-
 package crash
 
 import (
@@ -23,7 +21,7 @@ func (m meeting) answer() { _ = m.conn.Close() }
 
 // A door is where processes of a trial meet us.
 type door struct {
-	path   string
+	name   string
 	listen net.Listener
 	met    chan meeting
 
@@ -32,10 +30,10 @@ type door struct {
 	shut bool
 }
 
-func newDoor(dir, name string) (*door, error) {
-	d := &door{path: filepath.Join(dir, name), met: make(chan meeting, 100)}
+func newDoor(state, name string) (*door, error) {
+	d := &door{name: name, met: make(chan meeting, 100)}
 	var err error
-	if d.listen, err = net.Listen("unix", d.path); err != nil {
+	if d.listen, err = net.Listen("unix", filepath.Join(state, name)); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -80,5 +78,5 @@ func (d *door) close() {
 
 // failpoint is the environment that sends a process to the door at the steps.
 func (d *door) failpoint(steps ...string) string {
-	return "RUNNER_FAILPOINT=" + strings.Join(steps, ",") + ":meet:" + d.path
+	return "RUNNER_FAILPOINT=" + strings.Join(steps, ",") + ":meet:" + filepath.Join(stateDir, d.name)
 }

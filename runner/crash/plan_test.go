@@ -1,5 +1,3 @@
-//go:build crash
-
 package crash
 
 import (
@@ -57,10 +55,6 @@ var often = map[string]int{
 	"run-inject": 2, "run-applied": 2, "run-answer": 2, "run-observe": 3,
 }
 
-// The harms of a trial's two faults. "crash" is a kill that leaves the restart
-// policy to act: the first target has none, the second is always restarted.
-var kinds = []string{"kill", "crash", "stop", "pause", "restart"}
-
 // blows has who is struck and how: each alone, each pair, and all at once.
 var blows = func() (all []map[who]how) {
 	for _, w := range []who{supervisor, agent, worker} {
@@ -93,14 +87,15 @@ type plan struct {
 	meet   time.Duration // how long who was met waits after them
 	hold   time.Duration // a stopped or starved process stays so, where nothing else ends it
 	remedy string        // "recover", "run", "stop" or "cont", where nobody lives and runs
-	first  string        // kind of the fault on the first target
-	second string
+	first  row           // the fault on the first target
+	second row
+	inside bool // agents run in containers
 }
 
 // steady is every how many trials meet a random instant.
 const steady = 4
 
-func makePlan(seed uint64, n int) plan {
+func makePlan(seed uint64, n int, kinds []row) plan {
 	rng := rand.New(rand.NewPCG(seed, uint64(n)))
 	p := plan{seed: seed, n: n, nth: 1, after: time.Duration(rng.Int64N(int64(2500 * time.Millisecond)))}
 	if n%steady != steady-1 {
@@ -135,6 +130,7 @@ func makePlan(seed uint64, n int) plan {
 	p.hold = time.Second + time.Duration(rng.Int64N(int64(time.Second)))
 	p.remedy = []string{"recover", "run", "stop", "cont"}[rng.IntN(4)]
 	p.first, p.second = kinds[rng.IntN(len(kinds))], kinds[rng.IntN(len(kinds))]
+	p.inside = rng.IntN(3) == 0
 	return p
 }
 
@@ -160,6 +156,20 @@ func (p plan) struck() string {
 	return strings.Join(parts, ", ")
 }
 
+// agents says where they run.
+func (p plan) agents() string {
+	if p.inside {
+		return "in a container"
+	}
+	return "as a child"
+}
+
+// wired says whether its targets need a network.
+func (p plan) wired() bool { return p.first.wired || p.second.wired }
+
+// sick says whose health may be late.
+func (p plan) sick() [2]bool { return [2]bool{p.first.sick || p.remedy == "run", p.second.sick} }
+
 func (p plan) String() string {
 	at := fmt.Sprintf("%s (time %d)", p.where(), p.nth)
 	if p.step == "" {
@@ -168,6 +178,6 @@ func (p plan) String() string {
 			at = fmt.Sprintf("%v after the start", -p.after)
 		}
 	}
-	return fmt.Sprintf("%s and %s; at %s: %s in the order %v, %v apart; then %s\n    again: CRASH_SEED=%d CRASH_TRIAL=%d go test -count=1 -v -run Sweep ./runner/crash",
-		p.first, p.second, at, p.struck(), p.order, p.gap, p.remedy, p.seed, p.n)
+	return fmt.Sprintf("%s and %s, agent %s; at %s: %s in the order %v, %v apart; then %s\n    again: CRASH_SEED=%d CRASH_TRIAL=%d go test -count=1 -v -run Sweep ./runner/crash",
+		p.first.kind, p.second.kind, p.agents(), at, p.struck(), p.order, p.gap, p.remedy, p.seed, p.n)
 }

@@ -1,5 +1,3 @@
-//go:build crash
-
 package crash
 
 import (
@@ -26,8 +24,7 @@ func childOf(pid int, subcommand string) int {
 			if err != nil {
 				continue
 			}
-			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
-			if args := strings.Split(string(line), "\x00"); len(args) > 1 && args[1] == subcommand {
+			if runs(child, subcommand) {
 				return child
 			}
 		}
@@ -42,14 +39,15 @@ func alive(pid int) bool {
 	return err == nil && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
 }
 
-const mark = "RUNNER_CRASH_TRIAL="
+// A trial marks its processes by where they would meet it.
+func mark(id string) string { return "/" + id + "." }
 
-// leftovers are the processes of a trial that live: those that carry its mark,
-// and those that one of its supervisors has shut in a cage.
-func leftovers(id string, supervisors []int) (pids []int) {
-	want := [][]byte{[]byte(mark + id)}
+// cast are the processes of a trial that live: those that carry its mark, and
+// those that one of its supervisors has shut in a cage.
+func cast(id string, supervisors []int) (pids []int) {
+	var cages [][]byte
 	for _, pid := range supervisors {
-		want = append(want, fmt.Appendf(nil, "CHAOS_CAGE_PARENT=%d", pid))
+		cages = append(cages, fmt.Appendf(nil, "CHAOS_CAGE_PARENT=%d", pid))
 	}
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range files {
@@ -58,7 +56,8 @@ func leftovers(id string, supervisors []int) (pids []int) {
 			continue
 		}
 		for v := range bytes.SplitSeq(raw, []byte{0}) {
-			if slices.ContainsFunc(want, func(w []byte) bool { return bytes.Equal(v, w) }) {
+			marked := bytes.HasPrefix(v, []byte("RUNNER_FAILPOINT=")) && bytes.Contains(v, []byte(mark(id)))
+			if marked || slices.ContainsFunc(cages, func(w []byte) bool { return bytes.Equal(v, w) }) {
 				pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
 				if alive(pid) {
 					pids = append(pids, pid)
@@ -68,6 +67,31 @@ func leftovers(id string, supervisors []int) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// agentOf finds the newest agent of a trial, wherever it runs; 0 if there is
+// none.
+func agentOf(id string) (newest int) {
+	var began uint64
+	for _, pid := range cast(id, nil) {
+		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(raw), ") ")
+		fields := strings.Fields(rest)
+		if len(fields) < 20 || !runs(pid, "agent") {
+			continue
+		}
+		if at, err := strconv.ParseUint(fields[19], 10, 64); err == nil && at >= began {
+			newest, began = pid, at
+		}
+	}
+	return newest
+}
+
+// runs says whether a process is a runner with that subcommand.
+func runs(pid int, subcommand string) bool {
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	args := strings.Split(string(line), "\x00")
+	return len(args) > 1 && args[1] == subcommand
 }
 
 // prey is a process that can be struck, whatever becomes of its number.

@@ -1,5 +1,3 @@
-//go:build crash
-
 package crash
 
 import (
@@ -27,7 +25,10 @@ func newSite() (*site, error) {
 	}
 	s := &site{url: "http://" + l.Addr().String(), rolled: map[string]int{}}
 	go func() {
-		_ = http.Serve(l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/teapot" {
+				w.WriteHeader(http.StatusTeapot)
+			}
 			if id, ok := strings.CutPrefix(r.URL.Path, "/rolled/"); ok {
 				s.mu.Lock()
 				s.rolled[id]++
@@ -81,26 +82,18 @@ def method():
     observe("200ms")
     first.undo()
     observe("200ms")
-`, s.declarations(t), s.url+"/rolled/"+t.id, call(t.first, t.targets[0].Name), call(t.second, t.targets[1].Name)))
+`, s.declarations(t), s.url+"/rolled/"+t.id, t.first.inject(t.targets[0].Name, t.targets[1].Name), t.second.inject(t.targets[1].Name, t.targets[0].Name)))
 }
 
-// next writes the next run: it harms something of its own, and fails soon.
+// next writes the next run: it harms something of its own, and fails soon. Its
+// rehearsal, to which every answer is 200, does not.
 func (s *site) next(t *trial) string {
 	return write(t, "next.star", fmt.Sprintf(`%s
 def method():
     pause(%q)
-    fail("that is enough")
-`, s.declarations(t), t.targets[0].Name))
-}
-
-func call(kind, target string) string {
-	switch kind {
-	case "crash":
-		return fmt.Sprintf("kill(%q, stays_down = False)", target)
-	case "stop", "restart":
-		return fmt.Sprintf(`%s(%q, grace = "1s")`, kind, target)
-	}
-	return fmt.Sprintf("%s(%q)", kind, target)
+    if http(%q).status == 418:
+        fail("that is enough")
+`, s.declarations(t), t.targets[0].Name, s.url+"/teapot"))
 }
 
 func write(t *trial, name, text string) string {

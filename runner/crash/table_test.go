@@ -1,13 +1,11 @@
-//go:build crash
-
 package crash
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -22,25 +20,25 @@ type outcome struct {
 	err    error
 }
 
-func (o outcome) leaked() bool {
-	var l leak
-	return errors.As(o.err, &l)
+func isLeak(err error) bool {
+	_, ok := errors.AsType[leak](err)
+	return ok
 }
 
-// row sums up outcomes that have something in common.
-type row struct {
+// A line sums up outcomes that have something in common.
+type line struct {
 	name                          string
 	trials, harmed, leaks, failed int
 	itself, remedied              []time.Duration
 }
 
-func (r *row) add(o outcome) {
+func (r *line) add(o outcome) {
 	r.trials++
 	if o.harmed {
 		r.harmed++
 	}
 	switch {
-	case o.leaked():
+	case isLeak(o.err):
 		r.leaks++
 	case o.err != nil:
 		r.failed++
@@ -51,32 +49,29 @@ func (r *row) add(o outcome) {
 	}
 }
 
-// table prints the outcomes, grouped by what by says, in the order of their
-// first occurrence or of their names.
-func table(w io.Writer, title string, outcomes []outcome, by func(outcome) string) {
-	rows := map[string]*row{}
-	var names []string
-	all := &row{name: "all"}
+// table prints the outcomes, each in the lines that by names.
+func table(w io.Writer, title string, outcomes []outcome, by func(outcome) []string) {
+	lines := map[string]*line{}
+	all := &line{name: "all"}
 	for _, o := range outcomes {
-		name := by(o)
-		if rows[name] == nil {
-			rows[name] = &row{name: name}
-			names = append(names, name)
+		for _, name := range by(o) {
+			if lines[name] == nil {
+				lines[name] = &line{name: name}
+			}
+			lines[name].add(o)
 		}
-		rows[name].add(o)
 		all.add(o)
 	}
-	slices.Sort(names)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "\n%s\ttrials\tharmed\tleaks\tother\tclean by itself: median\tp99\tby recover, run, stop or CONT: median\tp99\n", title)
-	for _, name := range names {
-		rows[name].print(t)
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		lines[name].print(t)
 	}
 	all.print(t)
 	_ = t.Flush() // a terminal that is gone changes no result
 }
 
-func (r *row) print(w io.Writer) {
+func (r *line) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", r.name, r.trials, r.harmed, r.leaks, r.failed,
 		quantile(r.itself, 0.5), quantile(r.itself, 0.99), quantile(r.remedied, 0.5), quantile(r.remedied, 0.99))
 }
@@ -92,12 +87,19 @@ func quantile(all []time.Duration, q float64) string {
 	return all[i].Round(10 * time.Millisecond).String()
 }
 
-// printAll prints what was found: by step and victims, by each, and by kinds.
+// printAll prints what was found: by fault and agent, by victims, by step.
 func printAll(w io.Writer, outcomes []outcome) {
-	pad := func(s string) string { return s + strings.Repeat(" ", max(0, 26-len(s))) }
-	table(w, "step × signal × victim", outcomes, func(o outcome) string { return pad(o.where()) + " " + o.struck() })
-	table(w, "signal × victim", outcomes, func(o outcome) string { return o.struck() })
-	table(w, "step", outcomes, func(o outcome) string { return o.where() })
-	table(w, "faults", outcomes, func(o outcome) string { return o.first + " + " + o.second })
-	table(w, "healed by", outcomes, func(o outcome) string { return o.healed })
+	table(w, "fault × agent", outcomes, func(o outcome) []string {
+		names := []string{o.first.kind + ", agent " + o.agents()}
+		if o.second.kind != o.first.kind {
+			names = append(names, o.second.kind+", agent "+o.agents())
+		}
+		return names
+	})
+	one := func(name func(outcome) string) func(outcome) []string {
+		return func(o outcome) []string { return []string{name(o)} }
+	}
+	table(w, "signal × victim", outcomes, one(func(o outcome) string { return o.struck() }))
+	table(w, "step", outcomes, one(func(o outcome) string { return o.where() }))
+	table(w, "healed by", outcomes, one(func(o outcome) string { return o.healed }))
 }

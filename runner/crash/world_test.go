@@ -1,28 +1,35 @@
-//go:build crash
-
 package crash
 
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
-	ledgers "chaosrunner/runner/agent"
 	"chaosrunner/runner/agent/enginetest"
-	"chaosrunner/runner/report"
 )
+
+// patience is how long anything is waited for: for ever, as machines go. No
+// trial fails because it is slow.
+const patience = 5 * time.Minute
+
+// between is the pause between two looks at the world.
+const between = 100 * time.Millisecond
+
+// A state is how one target is.
+type state struct {
+	*container.State
+	looks map[string]string // by the name of the look; where it runs
+	blind string            // why one of them could not be had
+}
 
 // A world is what one trial may harm, and how it was before.
 type world struct {
 	engine  *client.Client
 	targets [2]*enginetest.Container
-	before  [2]*container.State
+	before  [2]state
 
 	blown  time.Time // when the blow fell
 	harmed bool      // a target has been seen harmed
@@ -30,20 +37,32 @@ type world struct {
 	sealed [2]string // StartedAt, once nothing may be harmed any more; empty before
 }
 
-// see asks the engine how a target is.
-func (w *world) see(i int) (*container.State, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+// see looks at a target.
+func (w *world) see(i int) (state, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c, err := w.engine.ContainerInspect(ctx, w.targets[i].ID)
 	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w", w.targets[i].Name, err)
+		return state{}, fmt.Errorf("inspect %s: %w", w.targets[i].Name, err)
 	}
-	return c.State, nil
+	s := state{State: c.State, looks: map[string]string{}}
+	if !enginetest.Up(c) {
+		return s, nil
+	}
+	for _, l := range looks {
+		words, err := l.see(c.State.Pid)
+		if err != nil {
+			s.blind = fmt.Sprintf("%s of %s cannot be seen: %v", l.name, w.targets[i].Name, err)
+			break
+		}
+		s.looks[l.name] = words
+	}
+	return s, nil
 }
 
 // ready waits until both targets are as a trial wants to find them.
 func (w *world) ready() error {
-	for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(between) {
 		all := true
 		for i := range w.targets {
 			st, err := w.see(i)
@@ -57,20 +76,33 @@ func (w *world) ready() error {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("the targets are not ready: %+v, %+v", *w.before[0], *w.before[1])
+			return fmt.Errorf("the targets are not ready: %+v, %+v", *w.before[0].State, *w.before[1].State)
 		}
 	}
 }
 
 // why says what a target has lost since before; empty if nothing.
-func (w *world) why(i int, st *container.State) string {
+func (w *world) why(i int, st state) string {
+	name := w.targets[i].Name
 	switch before := w.before[i]; {
 	case !st.Running || st.Restarting || st.Dead || st.Pid == 0:
-		return fmt.Sprintf("%s is %s (running %v, restarting %v, pid %d)", w.targets[i].Name, st.Status, st.Running, st.Restarting, st.Pid)
+		return fmt.Sprintf("%s is %s (running %v, restarting %v, pid %d)", name, st.Status, st.Running, st.Restarting, st.Pid)
 	case st.Paused:
-		return w.targets[i].Name + " is paused"
+		return name + " is paused"
+	case st.blind != "":
+		return st.blind
 	case before.Health != nil && before.Health.Status == container.Healthy && st.Health.Status != container.Healthy:
-		return fmt.Sprintf("%s was healthy and is %s", w.targets[i].Name, st.Health.Status)
+		return fmt.Sprintf("%s was healthy and is %s", name, st.Health.Status)
+	}
+	return w.differs(i, st)
+}
+
+// differs says which look finds another world than before.
+func (w *world) differs(i int, st state) string {
+	for _, l := range looks {
+		if was, is := w.before[i].looks[l.name], st.looks[l.name]; was != is {
+			return fmt.Sprintf("%s of %s: was %q, is %q", l.name, w.targets[i].Name, was, is)
+		}
 	}
 	return ""
 }
@@ -91,75 +123,41 @@ func (w *world) look() (harm string, err error) {
 		switch {
 		case w.sealed[i] == "":
 		case why != "":
-			return harm, fmt.Errorf("harmed again after everything was undone: %s", why)
+			return harm, leak("harmed again after everything was undone: " + why)
 		case st.StartedAt != w.sealed[i]:
-			return harm, fmt.Errorf("%s was restarted after everything was undone: at %s, not %s", w.targets[i].Name, st.StartedAt, w.sealed[i])
+			return harm, leak(fmt.Sprintf("%s was restarted after everything was undone: at %s, not %s", w.targets[i].Name, st.StartedAt, w.sealed[i]))
 		}
 	}
 	return harm, nil
 }
 
-// seal says that from now on nothing may be harmed; what is harmed now is a leak.
-func (w *world) seal() error {
-	harm, err := w.look()
-	if err != nil {
-		return err
-	}
-	if harm != "" {
-		return leak(harm)
-	}
+// seal says that from now on nothing may be harmed; what is harmed now is a
+// leak. The health of a target whose fault does not wait for it may be late.
+func (w *world) seal(sick [2]bool) error {
 	for i := range w.targets {
-		st, err := w.see(i)
-		if err != nil {
-			return err
+		for until := time.Now().Add(patience); ; time.Sleep(between) {
+			st, err := w.see(i)
+			if err != nil {
+				return err
+			}
+			why := w.why(i, st)
+			if why == "" {
+				w.sealed[i] = st.StartedAt
+				break
+			}
+			late := sick[i] && st.Health != nil && st.Health.Status != container.Healthy && enginetest.Up(container.InspectResponse{
+				ContainerJSONBase: &container.ContainerJSONBase{State: st.State},
+			}) && w.differs(i, st) == ""
+			if !late || time.Now().After(until) {
+				w.harmed, w.last = true, time.Now()
+				return leak(why)
+			}
 		}
-		w.sealed[i] = st.StartedAt
 	}
 	return nil
 }
 
-// leak is a harm that stayed.
+// leak is a harm that stayed, or came back.
 type leak string
 
 func (l leak) Error() string { return "LEAK: " + string(l) }
-
-// settled says what a trial's folders lack after the last recover: there is no
-// ledger, and each run that had begun has its result and one log entry.
-func settled(dir string) error {
-	left, err := ledgers.Status(filepath.Join(dir, "state"))
-	if err != nil {
-		return err
-	}
-	if len(left) > 0 {
-		return fmt.Errorf("a ledger is left over: %+v", left)
-	}
-	log, _ := os.ReadFile(filepath.Join(dir, "CHAOS_LOG.md"))
-	runs, _ := filepath.Glob(filepath.Join(dir, "runs", "*"))
-	for _, run := range runs {
-		if info, err := os.Stat(filepath.Join(run, "journal.jsonl")); err != nil || info.Size() == 0 {
-			continue // it had not begun
-		}
-		if _, err := os.Stat(filepath.Join(run, "result.json")); err != nil {
-			return fmt.Errorf("the run has no result: %w", err)
-		}
-		if n := strings.Count(string(log), report.Marker(filepath.Base(run))); n != 1 {
-			return fmt.Errorf("run %s has %d log entries, want 1", filepath.Base(run), n)
-		}
-	}
-	return nil
-}
-
-// idle says that no ledger of the trial has anything in, or an epoch that is
-// open, as far as its runs know: then the engine must agree.
-func idle(dir string, closed bool) bool {
-	all, err := ledgers.Status(filepath.Join(dir, "state"))
-	if err != nil {
-		return false
-	}
-	for _, s := range all {
-		if len(s.In) > 0 || closed && s.Closed == "" {
-			return false
-		}
-	}
-	return true
-}

@@ -127,7 +127,8 @@ type Options struct {
 	Publish string // host port for 8080
 	Network string // none when empty, if nothing is published
 	IP      string
-	Remove  bool // --rm
+	Tmpfs   map[string]string // path → mount options
+	Remove  bool              // --rm
 	NoStart bool
 }
 
@@ -164,7 +165,7 @@ func Run(t testing.TB, o Options) *Container {
 	if o.Network == "" && o.Publish == "" {
 		o.Network = "none" // three times as fast to make
 	}
-	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, NetworkMode: container.NetworkMode(o.Network)}
+	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, Tmpfs: o.Tmpfs, NetworkMode: container.NetworkMode(o.Network)}
 	if o.Publish != "" {
 		host.PortBindings = nat.PortMap{"8080/tcp": {{HostPort: o.Publish}}}
 	}

@@ -1,0 +1,73 @@
+package crash
+
+import (
+	"fmt"
+
+	"chaosrunner/runner/agent/enginetest"
+)
+
+// A row is one kind of fault in the sweep. A new kind is a row here, and a look
+// in looks_test.go where it harms what none of them sees.
+type row struct {
+	kind string // what the plan and the table call it
+	// inject is what a script says to have it, as an expression. Both targets
+	// lie in the blast radius, so that one can be the other's peer.
+	inject func(target, peer string) string
+	wired  bool // its targets need a network
+	// kernel: it goes with its agent. Where that is dead it must be gone before
+	// anybody has healed anything.
+	kernel bool
+	// sick: it stops the health check too, and its undo does not wait for that.
+	sick bool
+	// missing says what this machine lacks for it; empty where it has all.
+	missing func() string
+}
+
+// rows has every kind of fault there is.
+var rows = []row{
+	{kind: "kill", inject: simply("kill")},
+	// A kill that leaves the restart policy to act: the first target of a trial
+	// has none, the second is always restarted.
+	{kind: "crash", inject: func(target, _ string) string { return fmt.Sprintf("kill(%q, stays_down = False)", target) }},
+	{kind: "stop", inject: graceful("stop")},
+	{kind: "pause", inject: simply("pause"), sick: true},
+	{kind: "restart", inject: graceful("restart")},
+}
+
+func simply(builtin string) func(target, peer string) string {
+	return func(target, _ string) string { return fmt.Sprintf("%s(%q)", builtin, target) }
+}
+
+func graceful(builtin string) func(target, peer string) string {
+	return func(target, _ string) string { return fmt.Sprintf(`%s(%q, grace = "1s")`, builtin, target) }
+}
+
+// possible has the rows that this machine can have, and says what it lacks for
+// the others.
+func possible() (able []row, lacks []string) {
+	for _, r := range rows {
+		if r.missing != nil {
+			if why := r.missing(); why != "" {
+				lacks = append(lacks, r.kind+": "+why)
+				continue
+			}
+		}
+		able = append(able, r)
+	}
+	return able, lacks
+}
+
+// options are those of a trial's target: what every fault finds there to harm.
+func options(wired bool) enginetest.Options {
+	o := enginetest.Options{
+		Env:   []string{"TERM_MODE=exit"},
+		Tmpfs: map[string]string{dataDir: "size=8m"},
+	}
+	if wired {
+		o.Network = "bridge"
+	}
+	return o
+}
+
+// dataDir is a small file system of a target's own.
+const dataDir = "/data"

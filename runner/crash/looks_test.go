@@ -1,0 +1,111 @@
+package crash
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A look is one side of a target's world, beside its state. see puts it in
+// words, for the generation whose init process is pid: they must be after a
+// trial what they were before. Nothing of the runner is asked.
+type look struct {
+	name string
+	see  func(pid int) (string, error)
+}
+
+var looks = []look{
+	{"disk", seeDisk},
+	{"limits", seeLimits},
+	{"processes", seeProcesses},
+}
+
+// seeDisk tells the free space of the target's own file system, and its files.
+func seeDisk(pid int) (string, error) {
+	root := fmt.Sprintf("/proc/%d/root%s", pid, dataDir)
+	var st unix.Statfs_t
+	if err := unix.Statfs(root, &st); err != nil {
+		return "", err
+	}
+	files, err := os.ReadDir(root)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	return fmt.Sprintf("%d of %d blocks free, files %v", st.Bfree, st.Blocks, names), err
+}
+
+// limits of a cgroup, by version 1 and 2.
+var limits = []string{
+	"memory.limit_in_bytes", "cpu.cfs_quota_us", "cpu.shares", "cpuset.cpus", "pids.max",
+	"memory.max", "memory.high", "cpu.max", "cpu.weight", "io.max",
+}
+
+// seeLimits tells the limits of the target's cgroups.
+func seeLimits(pid int) (string, error) {
+	dirs, err := cgroups(pid)
+	if err != nil {
+		return "", err
+	}
+	var all []string
+	for _, dir := range dirs {
+		for _, name := range limits {
+			if raw, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+				all = append(all, name+"="+strings.TrimSpace(string(raw)))
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " "), nil
+}
+
+// seeProcesses tells what runs in the target, health checks aside.
+func seeProcesses(pid int) (string, error) {
+	dirs, err := cgroups(pid)
+	if err != nil {
+		return "", err
+	}
+	seen := map[string]string{}
+	for _, dir := range dirs {
+		raw, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil {
+			continue // of a controller that is not there
+		}
+		for _, p := range strings.Fields(string(raw)) {
+			line, err := os.ReadFile("/proc/" + p + "/cmdline")
+			words := strings.ReplaceAll(strings.TrimRight(string(line), "\x00"), "\x00", " ")
+			if err == nil && words != "" && words != "/app health" && !strings.HasPrefix(words, "runc") && !strings.HasPrefix(words, "/proc/self/") {
+				seen[p] = words
+			}
+		}
+		break // the others have the same
+	}
+	var all []string
+	for _, words := range seen {
+		all = append(all, words)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", "), nil
+}
+
+// cgroups has the folders of a process's cgroups.
+func cgroups(pid int) (dirs []string, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) < 3 || !strings.Contains(parts[2], "docker") {
+			continue
+		}
+		for _, controller := range append(strings.Split(parts[1], ","), parts[1]) {
+			dirs = append(dirs, filepath.Join("/sys/fs/cgroup", controller, parts[2]))
+		}
+	}
+	return dirs, nil
+}
