@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chaosrunner/runner/place"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/supervise"
 )
@@ -35,7 +36,7 @@ type flags struct {
 	root, project      string
 	out, log, state    string
 	agent, socket      string // where agents run
-	expect             string
+	expect, policy     string
 	seed               uint64
 	heartbeat, undo    time.Duration
 	think              time.Duration
@@ -107,6 +108,7 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.Uint64Var(&f.seed, "seed", 0, "of pick(); 0 draws one, which the journal tells")
 	all.StringVar(&f.project, "project", "", "the Compose project of the targets; else that of the current folder, else any, if that is not ambiguous")
 	all.StringArrayVar(&f.allow, "allow", nil, "allow faults on this target though it has no label chaos.allow=true")
+	all.StringVar(&f.policy, "policy", "", "what the operator allows; see runner policy (default "+policy.Default+", if it is there)")
 	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner); with a container as agent: their volume (default runner-ledger)")
 	all.StringVar(&f.agent, "agent", place.Auto, "where the process that injects and undoes runs: local (root on the engine's host), container, or auto")
 	all.StringVar(&f.socket, "agent-socket", "", "the engine's socket as a path on the engine's own host, for a container as agent (default "+place.DefaultSocket+")")
@@ -115,7 +117,7 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "print verdicts only")
 	all.BoolVarP(&f.noisy, "verbose", "v", false, "print every event")
 	f.runFlags(root)
-	root.AddCommand(f.runCommand(), f.checkCommand(), f.planCommand(), f.recoverCommand(), f.statusCommand(), f.stopCommand(), f.reportCommand(), docsCommand())
+	root.AddCommand(f.runCommand(), f.checkCommand(), f.planCommand(), f.recoverCommand(), f.statusCommand(), f.stopCommand(), f.reportCommand(), f.policyCommand(), docsCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -150,13 +152,17 @@ func (f *flags) options(script string) (supervise.Options, error) {
 	if project == "" {
 		project = projectOf(".", os.Getenv("COMPOSE_PROJECT_NAME"))
 	}
+	file, rules, err := f.rules()
+	if err != nil {
+		return supervise.Options{}, err
+	}
 	seed := f.seed
 	if seed == 0 {
 		seed = rand.Uint64N(1<<32-1) + 1 // short enough to type again
 	}
 	return supervise.Options{
 		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Seed: seed,
-		Project: project, Allow: f.allow, Shared: f.shared, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
+		Project: project, Allow: f.allow, Policy: file, Rules: rules, Shared: f.shared, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
 		Out: f.out, Log: f.log, Args: os.Args[1:], Version: version(), Warn: logger().Warnf,
 	}, nil
 }

@@ -53,6 +53,11 @@ func printPlan(p supervise.Plan) {
 	for _, t := range exp.Traffic {
 		fmt.Printf("traffic       %s %s at %g/s, timeout %s\n", t.Method, t.URL, t.Arrivals, t.Timeout)
 	}
+	for _, l := range p.Policy {
+		if l.Where != "" {
+			fmt.Printf("policy        %s (%s)\n", l.Says, l.Where)
+		}
+	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "\nobjective\twant\tthis traffic proves at most\t")

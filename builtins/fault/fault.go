@@ -89,10 +89,35 @@ type World struct {
 	// Turn waits until the engine has room for a heavy call, such as a start;
 	// the deadline of an undo begins when it returns. Nil: at once.
 	Turn func(context.Context) (release func(), err error)
+	// Rules is what the operator allows beyond the ordinary; see [World.Allows].
+	Rules Rules
 	// Tell writes a remark of the fault into the run's journal. It never waits.
 	// Nil: nobody listens.
 	Tell func(string)
 }
+
+// Rules are an operator's policy. Each answer that is an error names the rule.
+type Rules interface {
+	HostDisk() error  // fill a disk that the host itself lives on
+	RootNetns() error // harm the host's own network namespace
+	IO() error        // slow a container's disks down
+}
+
+// Allows is what the operator allows; without an operator, the least.
+func (w World) Allows() Rules {
+	if w.Rules == nil {
+		return nobody{}
+	}
+	return w.Rules
+}
+
+type nobody struct{}
+
+func (nobody) HostDisk() error { return refuse("nobody allows to fill the host's own disk") }
+func (nobody) RootNetns() error {
+	return refuse("nobody allows to harm the host's own network namespace")
+}
+func (nobody) IO() error { return nil }
 
 func (w World) tell(format string, args ...any) {
 	if w.Tell != nil {

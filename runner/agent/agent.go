@@ -13,6 +13,7 @@ import (
 
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 )
 
@@ -40,6 +41,7 @@ type agent struct {
 	engine  *engine
 	mender  *mender
 	finder  *finder
+	policy  *policy.Policy // the operator's; see rules
 	fetcher *fetcher
 	heart   *heart
 	book    *ledger.Ledger // nil but in a run

@@ -59,6 +59,12 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 		a.mender.takeBack(c, "never applied")
 		return none, errClosed()
 	}
+	if err := a.crowd(in); err != nil && a.claims != nil { // again: another run may have come at the same moment
+		c.past.Settled = true
+		ended()
+		a.mender.takeBack(c, "never applied")
+		return none, err
+	}
 	if err = harm(ctx, c.world(a.mender.world), c); err == nil {
 		failpoint.Hit("after-apply")
 		c.past.Settled = true
@@ -148,6 +154,9 @@ func (a *agent) prepare(ctx context.Context, c *charge, in protocol.Apply) error
 
 func (a *agent) look(ctx context.Context, f fault.Fault, in protocol.Apply) (fault.Words, error) {
 	if err := a.finder.permit(ctx, in.Kind, in.Target); err != nil {
+		return fault.Words{}, err
+	}
+	if err := a.obey(in); err != nil {
 		return fault.Words{}, err
 	}
 	if err := f.Prepare(ctx, a.mender.world, in.Target); err != nil {

@@ -73,29 +73,15 @@ func (k *claims) free(id string) {
 // lock is ours that run is dead, or could not take the fault back: its undo
 // must come before any harm of ours.
 func (k *claims) leftover(kind string, t fault.Target) error {
-	paths, err := ledger.List(k.dir)
-	if err != nil {
-		return err
-	}
-	for _, path := range paths {
-		if path == k.own {
-			continue
-		}
-		c, _, err := ledger.Read(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just ended
-		}
-		if err != nil {
-			return err
-		}
+	return k.beside(func(c ledger.Contents) error {
 		for _, f := range c.In() {
 			if f.Intent.Target.ID == t.ID {
 				return protocol.Errorf(protocol.CodeRefused, "%s: container %s still has the %s of run %s on it, which has let it go: "+
 					"run `runner recover` first", kind, t.Name, f.Intent.Kind, c.Header.Run)
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // look says whether a fault on the target would be let in now.
@@ -105,4 +91,38 @@ func (k *claims) look(kind string, t fault.Target) error {
 		free()
 	}
 	return err
+}
+
+// others are the targets that other runs on the engine harm now.
+func (k *claims) others() (ids []string, err error) {
+	if k == nil {
+		return nil, nil
+	}
+	return ids, k.beside(func(c ledger.Contents) error {
+		for _, f := range c.In() {
+			ids = append(ids, f.Intent.Target.ID)
+		}
+		return nil
+	})
+}
+
+// beside reads every ledger but ours.
+func (k *claims) beside(each func(ledger.Contents) error) error {
+	paths, err := ledger.List(k.dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if path == k.own {
+			continue
+		}
+		c, _, err := ledger.Read(path)
+		if err == nil {
+			err = each(c)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // else it has just ended
+			return err
+		}
+	}
+	return nil
 }

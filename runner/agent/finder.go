@@ -12,6 +12,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"chaosrunner/builtins/fault"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 )
 
@@ -21,6 +22,7 @@ type finder struct {
 	engine  *engine
 	project string
 	allow   []string
+	never   []policy.Target
 }
 
 func (f *finder) resolve(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error) {
@@ -171,7 +173,8 @@ func (f *finder) target(ctx context.Context, c candidate) (fault.Target, error) 
 	return t, nil
 }
 
-// permit refuses a container that has not opted in. It asks the engine, not
+// permit refuses a container that has not opted in, or that the policy puts out
+// of bounds. It asks the engine, not
 // the target that the supervisor has sent.
 func (f *finder) permit(ctx context.Context, kind string, t fault.Target) error {
 	ctx, cancel := f.engine.ask(ctx)
@@ -190,11 +193,25 @@ func (f *finder) permit(ctx context.Context, kind string, t fault.Target) error 
 	if seen.ID != t.ID { // an id's prefix or a name would do for the engine
 		return protocol.Errorf(protocol.CodeBad, "%s: got target id %q, want all 64 digits", kind, t.ID)
 	}
+	if err := f.forbidden(c); err != nil {
+		return protocol.Errorf(protocol.CodeRefused, "%s: %v", kind, err)
+	}
 	if f.allows(c) {
 		return nil
 	}
 	return protocol.Errorf(protocol.CodeRefused, "%s: container %s has not opted in: label it %s=true, or run with --allow %s",
 		kind, c.name, labelAllow, cmp.Or(c.service(), c.name))
+}
+
+// forbidden refuses what the policy says must never be touched, of whatever
+// project it is.
+func (f *finder) forbidden(c candidate) error {
+	for _, t := range f.never {
+		if e, err := parseExpr(t.Expr); err != nil || e.byService(c) || e.byName(c) {
+			return t.Refuse("container " + c.name)
+		}
+	}
+	return nil
 }
 
 func (f *finder) allows(c candidate) bool {

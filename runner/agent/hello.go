@@ -41,13 +41,17 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 		}
 		in.State = state
 	}
+	if err := a.bind(in); err != nil {
+		return none, err
+	}
 	e, err := dial(ctx)
 	if err != nil {
 		return none, err
 	}
 	a.engine, a.run = e, in.Run
 	a.mender = newMender(e, in.Undo)
-	a.finder = &finder{engine: e, project: in.Project, allow: in.Allow}
+	a.mender.world.Rules = a.policy
+	a.finder = &finder{engine: e, project: in.Project, allow: in.Allow, never: a.policy.Never()}
 	a.fetcher = newFetcher(e)
 	w := protocol.Welcome{PID: os.Getpid(), EngineID: e.id, EngineVersion: e.version, APIVersion: e.ClientVersion()}
 	dir := ledger.Dir(in.State, e.id)
@@ -92,7 +96,7 @@ func (a *agent) takeEngine(dir string, in protocol.Hello) error {
 	}
 	failpoint.Hit("after-lock")
 	book, err := ledger.Create(dir, ledger.Header{
-		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Shared: in.Shared, Experiment: in.Header,
+		Run: in.Run, Engine: a.engine.id, Began: now, Process: self(), Shared: in.Shared, Policy: in.Policy, Experiment: in.Header,
 	})
 	if err != nil {
 		return errors.Join(err, lock.Release())

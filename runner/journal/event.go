@@ -18,6 +18,7 @@ import (
 
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 )
 
@@ -66,7 +67,8 @@ type Begun struct {
 	Seed    uint64            `json:"seed"`
 	Set     map[string]string `json:"set,omitempty"`
 	Project string            `json:"project,omitempty"`
-	Engine  string            `json:"engine"` // id, version and API version
+	Engine  string            `json:"engine"`           // id, version and API version
+	Policy  *policy.File      `json:"policy,omitempty"` // the operator's, whole
 	Ledger  string            `json:"ledger"`
 	Runner  string            `json:"runner"` // version
 	Host    string            `json:"host"`

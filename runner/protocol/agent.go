@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chaosrunner/builtins/fault"
+	"chaosrunner/runner/policy"
 )
 
 // The calls of a supervisor to its agent.
@@ -39,6 +40,7 @@ type Hello struct {
 	State     string        `json:"state,omitempty"`     // directory of ledgers; empty: the default
 	Project   string        `json:"project,omitempty"`   // Compose project; empty: any
 	Allow     []string      `json:"allow,omitempty"`     // target expressions the operator allowed
+	Policy    *policy.File  `json:"policy,omitempty"`    // the operator's; nil: there is none
 	Shared    bool          `json:"shared,omitempty"`    // go on beside other runs that share the engine
 	Heartbeat time.Duration `json:"heartbeat,omitempty"` // silence that ends the epoch; 0: 3 s
 	Undo      time.Duration `json:"undo,omitempty"`      // how long one undo may take once the engine takes its call; 0: 30 s
@@ -112,6 +114,10 @@ type Apply struct {
 	Target fault.Target    `json:"target"`
 	TTL    time.Duration   `json:"ttl"` // the agent takes the fault back by itself after this; must be > 0
 }
+
+// Grace is how much longer than a fault is meant to last its TTL is: the
+// supervisor takes it back in time, the agent soon after where that does not.
+const Grace = 2 * time.Second
 
 // Described is a fault in words.
 type Described struct {

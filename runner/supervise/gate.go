@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/sli"
 	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
 )
@@ -104,8 +106,12 @@ func (r *run) surveyFault(ctx context.Context, step spec.Step) (Planned, error) 
 	if f.Duration > r.exp.BlastRadius.Duration {
 		return planned, refuse(f.Pos, "%s: got a duration of %s, want at most the blast radius' %s", f.Kind, f.Duration, r.exp.BlastRadius.Duration)
 	}
+	if err := r.opt.Rules.AtMost(len(planned.Targets)); err != nil {
+		return planned, refuse(f.Pos, "%s: %v", f.Kind, err)
+	}
+	ttl := cmp.Or(f.Duration, r.exp.BlastRadius.Duration) + protocol.Grace
 	for _, t := range planned.Targets {
-		words, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: time.Minute})
+		words, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: ttl})
 		if err != nil {
 			return planned, at(f.Pos, f.Kind, err)
 		}
@@ -179,6 +185,7 @@ type Plan struct {
 	Radius     []fault.Target   `json:"radius"`
 	Faults     []Planned        `json:"faults"`
 	Proof      []Proof          `json:"proof"`
+	Policy     []policy.Line    `json:"policy"` // what binds it
 	Welcome    protocol.Welcome `json:"engine"`
 }
 
@@ -216,7 +223,7 @@ func MakePlan(ctx context.Context, opt Options) (Plan, error) {
 		return Plan{}, err
 	}
 	r.exp = *exp
-	p := Plan{Experiment: r.exp, Welcome: r.agent.welcome}
+	p := Plan{Experiment: r.exp, Welcome: r.agent.welcome, Policy: opt.Rules.Lines()}
 	if p.Faults, err = r.survey(ctx); err != nil {
 		return Plan{}, err
 	}

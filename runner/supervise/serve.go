@@ -144,9 +144,9 @@ func (r *run) admit(f spec.Fault, targets []fault.Target) (*liveFault, time.Dura
 	r.order = append(r.order, live.handle.ID)
 	// The agent's own clock is the backstop: the supervisor takes a fault back
 	// in time, the agent soon after where the supervisor does not.
-	ttl := left + 2*time.Second
+	ttl := left + protocol.Grace
 	if f.Duration > 0 {
-		ttl = f.Duration + 2*time.Second
+		ttl = f.Duration + protocol.Grace
 	}
 	return live, ttl, nil
 }

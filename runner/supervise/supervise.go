@@ -26,6 +26,7 @@ import (
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/modules"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
 )
@@ -41,14 +42,16 @@ type Options struct {
 	Seed      uint64
 	Project   string
 	Allow     []string
-	Shared    bool          // go on beside other runs that share the engine
-	State     string        // directory of ledgers; empty: the agent's default
-	Heartbeat time.Duration // silence that ends an agent; 0: its default
-	Undo      time.Duration // how long one undo may take; 0: the agent's default
-	Think     time.Duration // how long a script may compute without a call; 0: 15 s
-	Out       string        // folder of runs
-	Log       string        // CHAOS_LOG.md; empty: none is written
-	Args      []string      // the command line, for the journal
+	Policy    *policy.File   // the operator's; nil: there is none
+	Rules     *policy.Policy // what it says
+	Shared    bool           // go on beside other runs that share the engine
+	State     string         // directory of ledgers; empty: the agent's default
+	Heartbeat time.Duration  // silence that ends an agent; 0: its default
+	Undo      time.Duration  // how long one undo may take; 0: the agent's default
+	Think     time.Duration  // how long a script may compute without a call; 0: 15 s
+	Out       string         // folder of runs
+	Log       string         // CHAOS_LOG.md; empty: none is written
+	Args      []string       // the command line, for the journal
 	Version   string
 	Each      func(journal.Event)              // sees every event in order; may be nil
 	Warn      func(format string, args ...any) // tells the operator; may be nil
@@ -269,7 +272,7 @@ func (r *run) hello() protocol.Hello {
 	}
 	return protocol.Hello{
 		Run: r.id, Mode: protocol.ModeRun, State: r.opt.State, Project: r.opt.Project,
-		Allow: r.opt.Allow, Shared: r.opt.Shared, Heartbeat: r.opt.Heartbeat, Undo: r.opt.Undo,
+		Allow: r.opt.Allow, Policy: r.opt.Policy, Shared: r.opt.Shared, Heartbeat: r.opt.Heartbeat, Undo: r.opt.Undo,
 		Header: protocol.RunHeader{Name: r.exp.Name, Script: script, OutDir: r.dir, Log: log},
 	}
 }
@@ -298,7 +301,7 @@ func (r *run) openJournal() error {
 	j.Record(journal.Begun{
 		Run: r.id, Name: r.exp.Name, Script: r.opt.Script, Args: r.opt.Args, Seed: r.opt.Seed, Set: r.opt.Params,
 		Project: r.opt.Project, Engine: fmt.Sprintf("%s, Docker %s, API %s", w.EngineID, w.EngineVersion, w.APIVersion),
-		Ledger: w.Ledger, Runner: r.opt.Version, Host: host, Rings: r.worker.rings,
+		Policy: r.opt.Policy, Ledger: w.Ledger, Runner: r.opt.Version, Host: host, Rings: r.worker.rings,
 		PIDs: map[string]int{"supervisor": os.Getpid(), "agent": w.PID, "worker": r.worker.pid()},
 	})
 	for _, dead := range w.Recovered {

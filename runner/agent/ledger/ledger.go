@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"chaosrunner/builtins/fault"
+	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
 )
 
@@ -40,6 +41,7 @@ type Header struct {
 	Began      time.Time          `json:"began"`
 	Process    Process            `json:"process"`          // the agent
 	Shared     bool               `json:"shared,omitempty"` // other runs may go on beside it
+	Policy     *policy.File       `json:"policy,omitempty"` // under which it was begun
 	Experiment protocol.RunHeader `json:"experiment"`
 }
 
