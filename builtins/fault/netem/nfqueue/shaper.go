@@ -1,0 +1,200 @@
+package nfqueue
+
+import (
+	"time"
+
+	"chaosrunner/builtins/fault/netem"
+	"chaosrunner/builtins/fault/netem/emulate"
+)
+
+// A shaper holds the packets of one direction.
+type shaper struct {
+	q      *queue
+	again  *injector
+	emu    *emulate.Emulator
+	clock  func() time.Duration
+	copies bool // out: packets are copied, dropped and sent again
+
+	most   int     // packets held
+	share  float64 // of flows; 0: all
+	whole  bool    // large packets come whole
+	size   uint32  // of each packet, that is copied
+	held   emulate.Queue[held]
+	unread unread
+	pool   [][]byte
+	stats  netem.Stats
+	slept  time.Duration // sum of delays
+}
+
+// held is what waits for its time: a packet that the kernel keeps for us, or a
+// copy that is sent.
+type held struct {
+	came    time.Duration
+	id      uint32
+	kept    bool   // by the kernel
+	altered []byte // then: what replaces its payload
+	parcel
+}
+
+// unread are the packets that were read and not judged.
+type unread struct {
+	last uint32
+	n    int
+}
+
+const (
+	headers = 128   // of a packet, to know its flow
+	all     = 65535 // of it
+)
+
+// set changes what happens to packets from the next one on.
+func (s *shaper) set(f netem.Filter, e netem.Emulation, stream uint64) error {
+	if s.emu == nil {
+		s.emu = emulate.New(e, stream)
+	} else {
+		s.emu.Update(e)
+	}
+	s.most, s.share = e.Holds(), f.Partial()
+	size, whole := uint32(headers), false
+	if s.copies || e.Duplicate > 0 || e.Corrupt > 0 {
+		size = all
+	}
+	if !s.copies {
+		// A large packet may stay one where all of its parts meet one fate.
+		whole = e.Loss == 0 && e.LossModel == nil && e.Duplicate == 0 && e.Corrupt == 0 && e.Reorder == 0 && e.Rate == 0 && e.Slot == nil
+	}
+	if size == s.size && whole == s.whole {
+		return nil
+	}
+	s.size, s.whole = size, whole
+	return s.q.configure(size, whole, uint32(s.most+letters*8))
+}
+
+// arrive decides about a packet.
+func (s *shaper) arrive(p packet) {
+	if s.share > 0 && !s.meant(p.payload) {
+		s.letGo(p)
+		return
+	}
+	now := s.clock()
+	s.stats.Packets++
+	s.stats.Bytes += uint64(p.length)
+	fate := s.emu.Decide(now, p.length)
+	switch {
+	case fate.N == 0:
+		s.stats.Dropped++
+		s.drop(p)
+		return
+	case s.held.Len()+fate.N > s.most:
+		s.stats.Overflowed++
+		s.drop(p)
+		return
+	case fate.N == 2:
+		s.stats.Duplicated++
+	}
+	resend := s.copies && s.again.fits(p)
+	for i, c := range fate.Copies[:fate.N] {
+		s.hold(p, c, now, i == 0 && !resend)
+	}
+	if resend {
+		s.drop(p)
+	} else {
+		s.dropRead() // it ends a run of drops
+	}
+}
+
+// hold holds one copy of a packet: the packet itself, which the kernel keeps,
+// or a copy that is sent.
+func (s *shaper) hold(p packet, c emulate.Copy, now time.Duration, kept bool) {
+	if len(p.payload) < p.length && (c.Corrupted || !kept) {
+		// It came before the kernel knew that packets are wanted as a whole.
+		if c.Corrupted = false; !kept {
+			return
+		}
+	}
+	h := held{came: now, id: p.id, kept: kept}
+	if !kept {
+		h.parcel = s.parcel(p)
+	}
+	if c.Corrupted {
+		s.stats.Corrupted++
+		if kept {
+			h.altered = append([]byte(nil), p.payload...)
+			corrupt(h.altered, s.emu.Bit)
+		} else {
+			corrupt(h.body, s.emu.Bit)
+		}
+	}
+	if c.Reordered {
+		s.stats.Reordered++
+	}
+	s.held.Put(c.At, h)
+}
+
+// meant: its flow is among the share of flows.
+func (s *shaper) meant(payload []byte) bool {
+	h, ok := parseHeader(payload)
+	return ok && h.flow() < s.share
+}
+
+// Packets that are dropped as they come are dropped many at once, by one
+// verdict; one that is not ends such a run.
+func (s *shaper) drop(p packet) {
+	if s.q.waiting == s.unread.n+1 {
+		s.unread = unread{p.id, s.unread.n + 1}
+		return
+	}
+	s.dropRead()
+	s.q.judge(drop, p.id, nil)
+}
+
+func (s *shaper) letGo(p packet) {
+	s.dropRead()
+	s.q.judge(accept, p.id, nil)
+}
+
+func (s *shaper) dropRead() {
+	if s.unread.n > 0 {
+		s.q.dropUpTo(s.unread.last, s.unread.n)
+		s.unread = unread{}
+	}
+}
+
+// parcel copies a packet.
+func (s *shaper) parcel(p packet) parcel {
+	const usual = 2048
+	c := parcel{mark: p.mark, out: p.out}
+	if n := len(s.pool); n > 0 && len(p.payload) <= usual {
+		c.body, s.pool = s.pool[n-1], s.pool[:n-1]
+	} else {
+		c.body = make([]byte, 0, max(usual, len(p.payload)))
+	}
+	c.fromPool = cap(c.body) == usual
+	c.body = append(c.body, p.payload...)
+	return c
+}
+
+// release lets go of what is due. It says how many that were.
+func (s *shaper) release(due time.Duration, most int) (n int) {
+	now := s.clock()
+	for ; n < most; n++ {
+		at, ok := s.held.Next()
+		if !ok || at > due {
+			break
+		}
+		h := s.held.Take()
+		s.stats.Delayed++
+		s.slept += now - h.came
+		s.stats.MaxDelay = max(s.stats.MaxDelay, now-h.came)
+		if h.kept {
+			s.q.judge(accept, h.id, h.altered)
+			continue
+		}
+		s.again.put(h.parcel)
+		if h.fromPool && len(s.pool) < 1024 {
+			s.pool = append(s.pool, h.body[:0]) // read again at the next arrival, after the flush
+		}
+	}
+	s.again.flush()
+	return n
+}
