@@ -82,10 +82,14 @@ func (f *flags) recoverCommand() *cobra.Command {
 				return err
 			}
 			dead, err := supervise.Recover(ctx, opt)
-			if err != nil {
+			if err != nil && len(dead) == 0 {
 				return err
 			}
-			return f.tellRecovered(dead)
+			if stuck := f.tellRecovered(dead); stuck != nil || err == nil {
+				return stuck
+			}
+			logger().Error("not all of it is done", "err", err)
+			return exit(exitFailed)
 		},
 	}
 }

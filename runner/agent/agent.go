@@ -25,12 +25,6 @@ const (
 	closed  = "closed"
 )
 
-// The states of a script's rollback.
-const (
-	waiting = "waiting"
-	ran     = "ran"
-)
-
 // An agent is one process's whole state.
 type agent struct {
 	peer *protocol.Peer
@@ -57,11 +51,12 @@ type agent struct {
 	epoch     string
 	lock      *ledger.Lock
 	charges   []*charge                      // in the order of their intents
-	rollbacks map[string]string              // id → waiting or ran
+	rollbacks map[string]string              // id → waiting, running or ran
 	results   map[string]protocol.UndoResult // of the undo of everything
 	undone    chan struct{}                  // closed when the epoch is
 
-	sweep sync.Mutex // one undo of everything at a time
+	sweep   sync.Mutex // one undo of everything at a time
+	scripts sync.Mutex // one record of a script's rollback at a time
 }
 
 func newAgent() *agent {
@@ -113,6 +108,8 @@ func (a *agent) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return with(body, func(in protocol.Address) (any, error) { return a.engine.address(ctx, in) })
 	case protocol.CallRollback:
 		return with(body, func(in protocol.Rollback) (any, error) { return nil, a.keep(in, body) })
+	case protocol.CallRolling:
+		return with(body, func(in protocol.Rolled) (any, error) { return nil, a.rolling(in) })
 	case protocol.CallRolled:
 		return with(body, func(in protocol.Rolled) (any, error) { return nil, a.rolled(in) })
 	case protocol.CallClose:
@@ -132,45 +129,6 @@ func with[T any](body json.RawMessage, f func(T) (any, error)) (any, error) {
 	return f(in)
 }
 
-// keep puts a script's rollback on disk, before it may be needed.
-func (a *agent) keep(in protocol.Rollback, raw json.RawMessage) error {
-	if a.book == nil {
-		return protocol.Errorf(protocol.CodeRefused, "agent: rollback %s: this agent only looks", in.ID)
-	}
-	a.mu.Lock()
-	state, known := a.epoch, a.rollbacks[in.ID] != ""
-	if state == open && !known {
-		a.rollbacks[in.ID] = waiting
-	}
-	a.mu.Unlock()
-	switch {
-	case state != open:
-		return errClosed()
-	case known || in.ID == "":
-		return protocol.Errorf(protocol.CodeBad, "agent: got rollback id %q, want one that is new in this run", in.ID)
-	}
-	return a.book.Rollback(raw)
-}
-
-// rolled records that a script's rollback has run, in this run's ledger or in
-// that of a dead one, which is removed with its last.
-func (a *agent) rolled(in protocol.Rolled) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if in.Run == "" || in.Run == a.run {
-		if a.rollbacks[in.ID] != "" {
-			a.rollbacks[in.ID] = ran
-			return a.book.Rolled(in.ID, in.Error)
-		}
-	}
-	for _, d := range a.left {
-		if d.pending(in.ID) && (in.Run == d.run() || in.Run == "") {
-			return d.rolled(in)
-		}
-	}
-	return protocol.Errorf(protocol.CodeBad, "agent: rollback %q is not waited for", in.ID)
-}
-
 // close ends the run in order: the ledger is removed if nothing is left of it.
 func (a *agent) close() error {
 	a.undoAll("close", false)
@@ -186,7 +144,7 @@ func (a *agent) close() error {
 		}
 	}
 	for id, state := range a.rollbacks {
-		if state == waiting {
+		if state != ran {
 			why = append(why, fmt.Errorf("rollback %s has not run", id))
 		}
 	}

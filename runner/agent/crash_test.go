@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -182,12 +184,18 @@ func TestScriptRollbacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, c.call(protocol.CallRolled, protocol.Rolled{ID: "r9"}, nil), protocol.CodeBad)
+	for _, id := range []string{"r2", "r9"} { // it has run, or was never asked for
+		wantCode(t, c.call(protocol.CallRolling, protocol.Rolled{ID: id}, nil), protocol.CodeBad)
+	}
+	if err := c.call(protocol.CallRolling, protocol.Rolled{ID: "r3"}, nil); err != nil {
+		t.Fatal(err)
+	}
 	wantCode(t, c.call(protocol.CallClose, nil, nil), protocol.CodeFailed, "has not run")
 	c.kill()
 	h := hello(state)
 	h.Mode = protocol.ModeRecover
 	c = start(t, h)
-	if told := c.welcome.Recovered; len(told) != 1 || len(told[0].Rollbacks) != 2 || told[0].Again {
+	if told := c.welcome.Recovered; len(told) != 1 || len(told[0].Rollbacks) != 2 || told[0].Again || !slices.Equal(told[0].Begun, []string{"r3"}) {
 		t.Fatalf("got %+v", told)
 	}
 	c.kill() // before it has run them
@@ -196,13 +204,57 @@ func TestScriptRollbacks(t *testing.T) {
 		t.Fatalf("got %+v", told)
 	}
 	for _, id := range []string{"r1", "r3"} {
-		if err := c.call(protocol.CallRolled, protocol.Rolled{ID: id, Run: "test"}, nil); err != nil {
-			t.Fatal(err)
+		for _, call := range []string{protocol.CallRolling, protocol.CallRolled} {
+			if err := c.call(call, protocol.Rolled{ID: id, Run: "test"}, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if left := ledgers(t, state); len(left) != 0 {
 		t.Errorf("all is run, and the ledger %v is still there", left)
 	}
+}
+
+// A rollback whose registration is under way when the run ends is on disk or is
+// refused; who then asks for it hears which.
+func TestScriptRollbackUnderWay(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	enginetest.Client(t)
+	c := start(t, hello(state), "RUNNER_FAILPOINT=before-fsync-rollback:wait")
+	kept := make(chan error, 1)
+	go func() { kept <- c.call(protocol.CallRollback, protocol.Rollback{ID: "r1", Func: "put_back"}, nil) }()
+	for until := time.Now().Add(time.Minute); !strings.Contains(read(t, c.welcome.Ledger), "put_back"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the rollback never came to the ledger")
+		}
+	}
+	if err := c.call(protocol.CallUndoAll, protocol.UndoAll{Reason: "end"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.call(protocol.CallRolling, protocol.Rolled{ID: "r1"}, nil); err != nil {
+		t.Errorf("it was under way before the end, and is not waited for: %v", err)
+	}
+	if err := <-kept; err != nil {
+		t.Error(err)
+	}
+	wantCode(t, c.call(protocol.CallRollback, protocol.Rollback{ID: "r2"}, nil), protocol.CodeClosed)
+	wantCode(t, c.call(protocol.CallRolling, protocol.Rolled{ID: "r2"}, nil), protocol.CodeBad)
+	if err := c.call(protocol.CallRolled, protocol.Rolled{ID: "r1"}, nil); err != nil {
+		t.Error(err)
+	}
+	if err := c.call(protocol.CallClose, nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // A ledger with a damaged intent is told of, undone as far as it can be read,

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -25,9 +27,12 @@ func running(p ledger.Process) error {
 	if p.PIDNS != pidNamespace() {
 		return fmt.Errorf("its process %d lives in another PID namespace (a container?): end it there", p.PID)
 	}
-	start, _, err := stat(p.PID)
+	start, state, err := stat(p.PID)
 	if err != nil {
 		return fmt.Errorf("its process %d is gone: %w", p.PID, err)
+	}
+	if state == 'Z' || state == 'X' { // nobody has reaped it yet
+		return fmt.Errorf("its process %d has ended", p.PID)
 	}
 	if start != p.Start {
 		return fmt.Errorf("process %d is another one by now", p.PID)
@@ -49,6 +54,40 @@ func holds(pid int, path string) bool {
 		}
 	}
 	return false
+}
+
+// locker finds the process that has the flock of the file at path: another of
+// this program than the one that asks. 0 if none is seen.
+func locker(path string) int {
+	want, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		info, err := os.Stat(fd)
+		if err != nil || !os.SameFile(info, want) {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(fd))
+		locks, err := os.ReadFile(filepath.Join(dir, "fdinfo", filepath.Base(fd)))
+		if err != nil || !flocked.Match(locks) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err == nil && pid != os.Getpid() && comm(dir) == comm("/proc/self") {
+			return pid
+		}
+	}
+	return 0
+}
+
+// flocked is what /proc/PID/fdinfo/FD says of one that has the lock alone.
+var flocked = regexp.MustCompile(`(?m)^lock:.*\bFLOCK\s+ADVISORY\s+WRITE\b`)
+
+func comm(proc string) string {
+	name, _ := os.ReadFile(proc + "/comm")
+	return string(name)
 }
 
 // frozen says whether process pid is stopped: it will not act on a SIGTERM.

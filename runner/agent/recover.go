@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -102,24 +101,9 @@ func (d *dead) run() string { return d.contents.Header.Run }
 
 func (d *dead) pending(id string) bool { return d.contents.Pending(id) }
 
-// rolled records that one of its script rollbacks has run.
-func (d *dead) rolled(in protocol.Rolled) error {
-	if err := d.book.Rolled(in.ID, in.Error); err != nil {
-		return err
-	}
-	d.contents.Rolled(in.ID)
-	if len(d.contents.Rollbacks) > 0 || d.stuck || d.contents.Damage != "" {
-		return nil
-	}
-	if err := d.book.Remove(); err != nil {
-		return fmt.Errorf("agent: %w", err)
-	}
-	return nil
-}
-
 func (d *dead) abandoned() protocol.Abandoned {
 	return protocol.Abandoned{
 		Run: d.run(), Header: d.contents.Header.Experiment, Results: d.results,
-		Rollbacks: d.contents.Rollbacks, Damaged: d.contents.Damage, Again: d.contents.Reported,
+		Rollbacks: d.contents.Rollbacks, Begun: d.contents.Begun, Damaged: d.contents.Damage, Again: d.contents.Reported,
 	}
 }

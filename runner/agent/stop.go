@@ -115,46 +115,76 @@ func stopOne(ctx context.Context, path, run string, m *mender) (*Stopped, error)
 
 // endAgent has a live agent undo everything, and kills it if it does not.
 func endAgent(ctx context.Context, path string, view *ledger.View, p ledger.Process) (how string, err error) {
+	h, unreachable := reach(path, p)
+	defer h.close()
 	over := func() bool { // it is dead, or nothing is in any more
 		c, alive, err := view.Read()
 		switch {
-		case err == nil && c.Closed != "" && len(c.In()) == 0:
+		case err == nil && (c.Closed != "" || h.heir) && len(c.In()) == 0:
 			how = HowUndone
 		case err == nil && !alive:
 			how = HowDead
 		}
 		return how != ""
 	}
-	if over() {
+	if over() { // whatever could be reached: it may have ended meanwhile
 		return how, nil
 	}
-	if err := running(p); err != nil {
-		return "", fmt.Errorf("stop: the agent of this run lives, but cannot be reached from here: %w", err)
+	if unreachable != nil {
+		return "", unreachable
 	}
-	fd, err := unix.PidfdOpen(p.PID, 0)
-	if err != nil {
-		return "", fmt.Errorf("stop: hold process %d: %w", p.PID, err)
-	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written to it
-	if err := running(p); err != nil || !holds(p.PID, path) {
-		if over() {
-			return how, nil
+	if !h.heir {
+		if err := h.signal(unix.SIGTERM); err != nil {
+			return "", fmt.Errorf("stop: end process %d: %w; run as the user who runs experiments", h.pid, err)
 		}
-		return "", fmt.Errorf("stop: process %d is not seen to hold %s, and is not touched; run as root where the run was started", p.PID, path)
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && err != unix.ESRCH {
-		return "", fmt.Errorf("stop: end process %d: %w; run as the user who runs experiments", p.PID, err)
-	}
-	for until := time.Now().Add(patienceOfStop); !frozen(p.PID) && time.Now().Before(until) && ctx.Err() == nil; {
+	for until := time.Now().Add(patienceOfStop); !frozen(h.pid) && time.Now().Before(until) && ctx.Err() == nil; {
 		if over() {
 			return how, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
-		return "", fmt.Errorf("stop: kill process %d: %w", p.PID, err)
+	if err := h.signal(unix.SIGKILL); err != nil {
+		return "", fmt.Errorf("stop: kill process %d: %w", h.pid, err)
 	}
 	return HowKilled, nil
+}
+
+// A holder is the process that has a ledger's flock, held by a pidfd: the run's
+// agent, or an heir that takes back what a dead one has left: it needs no word.
+type holder struct {
+	pid, fd int
+	heir    bool
+}
+
+// reach holds the process that has the ledger; p is the agent that made it.
+func reach(path string, p ledger.Process) (h holder, err error) {
+	h = holder{pid: p.PID, fd: -1}
+	if gone := running(p); gone != nil {
+		if h.pid, h.heir = locker(path), true; h.pid == 0 {
+			return holder{fd: -1}, fmt.Errorf("stop: the agent of this run lives, but cannot be reached from here: %w", gone)
+		}
+	}
+	if h.fd, err = unix.PidfdOpen(h.pid, 0); err != nil {
+		return h, fmt.Errorf("stop: hold process %d: %w", h.pid, err)
+	}
+	if !h.heir && running(p) != nil || !holds(h.pid, path) {
+		return h, fmt.Errorf("stop: process %d is not seen to hold %s, and is not touched; run as root where the run was started", h.pid, path)
+	}
+	return h, nil
+}
+
+func (h holder) signal(s unix.Signal) error {
+	if err := unix.PidfdSendSignal(h.fd, s, nil, 0); err != unix.ESRCH { // it has just ended
+		return err
+	}
+	return nil
+}
+
+func (h holder) close() {
+	if h.fd >= 0 {
+		_ = unix.Close(h.fd) // nothing was written to it
+	}
 }
 
 // takeOver undoes what is in the ledger of an agent that is dead, or dies.

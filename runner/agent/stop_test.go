@@ -90,6 +90,36 @@ func TestStopOfHangingAgent(t *testing.T) {
 	c.wait()
 }
 
+// The red button, on a run that is dead and whose ledger a recover has that was
+// stopped before it took anything back.
+func TestStopOfFrozenRecover(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	k := enginetest.Run(t, enginetest.Options{})
+	c := start(t, hello(state))
+	c.apply(order("f1", "pause", `{}`, k.Target()))
+	c.kill()
+	h := hello(state)
+	h.Mode, h.Run = protocol.ModeRecover, ""
+	heir := spawn(t, "RUNNER_FAILPOINT=before-undo:stop").listen()
+	go func() { _ = heir.greet(h) }() // it is killed before it answers
+	for until := time.Now().Add(time.Minute); !frozen(heir.cmd.Process.Pid); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the recover never stood still")
+		}
+	}
+	s := mustStop(t, state, "")
+	if paused(k.Inspect()) {
+		t.Fatal("stopped, and the fault is in")
+	}
+	if len(s) != 1 || s[0].How != HowKilled || s[0].Error != "" || len(s[0].Results) != 1 || s[0].Results[0].Error != "" {
+		t.Fatalf("got %+v", s)
+	}
+	if code := heir.wait(); code != -1 {
+		t.Errorf("got exit code %d", code)
+	}
+}
+
 func TestStopOfDeadRun(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()

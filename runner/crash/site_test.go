@@ -44,8 +44,14 @@ func (s *site) check(t *trial) error {
 	s.mu.Lock()
 	n := s.rolled[t.id]
 	s.mu.Unlock()
-	// A rollback that was cut off, or whose end was not yet on disk, is run again.
-	again := t.step == "" || t.step == "run-rollback" || t.step == "run-rolled" || t.step == "before-fsync-rolled"
+	// A rollback whose supervisor was lost before it had told of its end runs
+	// again, as does one that has lost its worker. The loss of an agent does not
+	// make it run twice.
+	again := false
+	for _, w := range []who{supervisor, worker} {
+		h, struck := t.blow[w]
+		again = again || struck && h != starve
+	}
 	switch {
 	case n == 0 && t.harmed:
 		return fmt.Errorf("the rollback was registered before the harm, and never ran")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
 )
@@ -47,21 +48,34 @@ func Choose(ctx context.Context, kind string) (string, error) {
 	return InsideOne, nil
 }
 
+// lister is what here asks of an engine.
+type lister interface {
+	ContainerList(ctx context.Context, options container.ListOptions) ([]container.Summary, error)
+	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)
+	Info(ctx context.Context) (system.Info, error)
+}
+
 // here says whether the engine's host is this one: a socket may lead into a
-// virtual machine. A container's process that can be seen here is proof; where
-// none runs, the name and the kernel must do.
-func here(ctx context.Context, c *client.Client) (bool, error) {
+// virtual machine. A container's process that can be seen here is proof, and
+// one that lives and cannot be seen the contrary; where none runs, the name and
+// the kernel must do.
+func here(ctx context.Context, c lister) (bool, error) {
 	all, err := c.ContainerList(ctx, container.ListOptions{})
 	if err != nil {
 		return false, err
 	}
 	for _, k := range all {
-		seen, err := c.ContainerInspect(ctx, k.ID)
-		if err != nil || seen.State == nil || seen.State.Pid <= 0 {
+		pid := process(ctx, c, k.ID)
+		if pid <= 0 {
 			continue // it has just ended
 		}
-		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", seen.State.Pid))
-		return err == nil && strings.Contains(string(groups), k.ID), nil
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err == nil && strings.Contains(string(groups), k.ID) {
+			return true, nil
+		}
+		if process(ctx, c, k.ID) == pid { // else it has ended in between
+			return false, nil
+		}
 	}
 	info, err := c.Info(ctx)
 	if err != nil {
@@ -72,6 +86,15 @@ func here(ctx context.Context, c *client.Client) (bool, error) {
 		return false, err
 	}
 	return info.Name == unix.ByteSliceToString(u.Nodename[:]) && info.KernelVersion == unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// process is the number of a container's init process; 0 if it has none.
+func process(ctx context.Context, c lister, id string) int {
+	seen, err := c.ContainerInspect(ctx, id)
+	if err != nil || seen.ContainerJSONBase == nil || seen.State == nil {
+		return 0
+	}
+	return seen.State.Pid
 }
 
 // socketFor is the engine's socket as its own host sees it. A rootless engine

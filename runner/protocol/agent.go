@@ -21,6 +21,7 @@ const (
 	CallFetch     = "fetch"     // Fetch → Fetched
 	CallAddress   = "address"   // Address → Addressed
 	CallRollback  = "rollback"  // Rollback → nothing; a script rollback is on disk
+	CallRolling   = "rolling"   // Rolled → nothing; that script rollback is waited for, and begins
 	CallRolled    = "rolled"    // Rolled → nothing; that script rollback has run
 	CallClose     = "close"     // nothing → nothing; the ledger is closed as ended and removed
 )
@@ -79,6 +80,7 @@ type Abandoned struct {
 	Header    RunHeader         `json:"header"`
 	Results   []UndoResult      `json:"results"`
 	Rollbacks []json.RawMessage `json:"rollbacks,omitempty"` // Rollback records not yet run
+	Begun     []string          `json:"begun,omitempty"`     // ids of those that had begun, and whose end nobody has told
 	Damaged   string            `json:"damaged,omitempty"`   // what was unreadable in its ledger
 	Again     bool              `json:"again,omitempty"`     // an earlier start was told of it already
 }
@@ -244,7 +246,7 @@ type Rollback struct {
 	Seed    uint64            `json:"seed"`
 }
 
-// Rolled says that a script rollback has run, however it ended.
+// Rolled says that a script rollback begins, or has run, however it ended.
 type Rolled struct {
 	ID    string `json:"id"`
 	Run   string `json:"run,omitempty"` // of an Abandoned run; empty: this one

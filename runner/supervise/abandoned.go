@@ -65,51 +65,22 @@ func Recover(ctx context.Context, opt Options) ([]protocol.Abandoned, error) {
 	if r.agent, err = startAgent(ctx, opt.Agent, hello, nil); err != nil {
 		return nil, err
 	}
-	defer r.agent.end(undoLimit)
-	r.settleDead()
-	return r.agent.welcome.Recovered, nil
+	defer r.agent.end(endLimit)
+	return r.agent.welcome.Recovered, r.settleDead()
 }
 
 // settleDead finishes what is left of dead runs once their faults are undone:
-// the script's own rollbacks, then journal, result and log entry.
-func (r *run) settleDead() {
+// the script's own rollbacks, then journal, result and log entry. The error says
+// which rollbacks wait for another start.
+func (r *run) settleDead() (failed error) {
 	for _, dead := range r.agent.welcome.Recovered {
-		done := r.rollDead(dead)
+		done, err := r.rollDead(dead)
+		failed = errors.Join(failed, err)
 		if err := settleAbandoned(dead, done); err != nil {
 			r.opt.warn("the log entry of the dead run %s: %v", dead.Run, err)
 		}
 	}
-}
-
-// rollDead runs the rollback functions of a dead run, last registered first,
-// each on a fresh worker from the copy in the ledger.
-func (r *run) rollDead(dead protocol.Abandoned) []journal.Rollback {
-	if len(dead.Rollbacks) == 0 {
-		return nil
-	}
-	old := &run{opt: r.opt, agent: r.agent, exp: declaredBy(dead)}
-	var done []journal.Rollback
-	for i := len(dead.Rollbacks) - 1; i >= 0; i-- {
-		var record protocol.Rollback
-		err := json.Unmarshal(dead.Rollbacks[i], &record)
-		if err == nil {
-			err = old.rollBack(record)
-		}
-		event := journal.Rollback{ID: record.ID, Func: record.Func}
-		rolled := protocol.Rolled{ID: record.ID, Run: dead.Run}
-		if err != nil {
-			event.Error, rolled.Error = err.Error(), err.Error()
-			r.opt.warn("rollback %s of the dead run %s: %v", record.Func, dead.Run, err)
-		}
-		done = append(done, event)
-		if err := r.agent.call(context.Background(), 5*time.Second, protocol.CallRolled, rolled, nil); err != nil {
-			r.opt.warn("rollback %s has run, but the ledger does not say so: %v", record.Func, err)
-		}
-	}
-	if old.worker != nil {
-		old.worker.end()
-	}
-	return done
+	return failed
 }
 
 // declaredBy is what a dead run had declared, for what its rollbacks may probe.

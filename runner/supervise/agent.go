@@ -16,6 +16,8 @@ import (
 const (
 	answerLimit = time.Second      // a heartbeat without an answer: the agent is wedged
 	helloLimit  = 2 * time.Minute  // undoing what dead runs left comes before the welcome
+	helloBeat   = 15 * time.Second // a heartbeat without an answer before the welcome
+	endLimit    = 10 * time.Second // from the end of the link to the agent's, once nothing is in
 	undoLimit   = 90 * time.Second // for everything; each undo has a deadline of its own in the agent
 	applyLimit  = 6 * time.Minute  // the longest grace of a stop, and the engine's own time
 )
@@ -51,8 +53,8 @@ type agent struct {
 // startAgent has an agent started and greets it. events are called on the
 // link's goroutine.
 func startAgent(ctx context.Context, start func(context.Context) (Process, error), hello protocol.Hello, events func(event string, body json.RawMessage)) (*agent, error) {
-	ctx, cancel := context.WithTimeout(ctx, helloLimit)
-	defer cancel()
+	ctx, expired := context.WithTimeout(ctx, helloLimit)
+	defer expired()
 	proc, err := start(ctx)
 	if err != nil {
 		return nil, err
@@ -64,11 +66,37 @@ func startAgent(ctx context.Context, start func(context.Context) (Process, error
 		<-proc.Done()
 		close(a.exited)
 	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go a.watchHello(ctx, cancel)
 	if err := a.peer.Call(ctx, protocol.CallHello, hello, &a.welcome); err != nil {
 		a.end(time.Second)
 		return nil, a.explain(err)
 	}
 	return a, nil
+}
+
+// watchHello ends the wait for the welcome of an agent that stands still: one
+// that undoes what dead runs left answers heartbeats meanwhile.
+func (a *agent) watchHello(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(answerLimit / 2)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Sub(last) > answerLimit {
+				a.forgive() // this process stood still itself
+			}
+			last = now
+			if a.wedged(now, helloBeat) {
+				cancel(fmt.Errorf("agent: no answer to a heartbeat for %s, before its welcome", helloBeat))
+				return
+			}
+			a.beat()
+		}
+	}
 }
 
 type agentEvents func(event string, body json.RawMessage)

@@ -21,7 +21,7 @@ const insistLimit = 30 * time.Second
 // that dies of it too is followed by another. The last stays until the run ends:
 // it keeps the ledger for the script's rollbacks.
 func (r *run) secondAgent(cause error) {
-	cause = errors.Join(cause, r.agent.kill())
+	cause = errors.Join(cause, r.present().kill())
 	r.journal.Record(journal.Failure{Where: "agent", Message: cause.Error()})
 	r.finish(journal.Stopping{Ending: report.Failed, Reason: "agent: " + cause.Error()})
 	hello := r.hello()

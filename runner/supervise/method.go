@@ -1,10 +1,6 @@
 package supervise
 
 import (
-	"context"
-	"errors"
-	"time"
-
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
@@ -62,69 +58,4 @@ func (r *run) waitForDurations() {
 			return
 		}
 	}
-}
-
-const rollbackLimit = 30 * time.Second // for one rollback function of the script
-
-// register puts a script's rollback on the agent's disk before it is needed.
-func (r *run) register(ctx context.Context, in protocol.Rollback) error {
-	if err := r.agent.call(ctx, 10*time.Second, protocol.CallRollback, in, nil); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rollbacks = append(r.rollbacks, in)
-	return nil
-}
-
-// runRollbacks runs the script's rollback functions, last registered first,
-// each whatever became of the others, on a fresh worker where the first is
-// gone.
-func (r *run) runRollbacks() {
-	keeper, todo := r.rollbacksLeft()
-	for i := len(todo) - 1; i >= 0; i-- {
-		err := r.rollBack(todo[i])
-		failpoint.Hit("run-rolled")
-		event := journal.Rollback{ID: todo[i].ID, Func: todo[i].Func}
-		done := protocol.Rolled{ID: todo[i].ID, Run: r.id}
-		if err != nil {
-			event.Error, done.Error = err.Error(), err.Error()
-		}
-		r.journal.Record(event)
-		if err != nil {
-			r.finish(journal.Stopping{Ending: report.Failed, Reason: "rollback " + todo[i].Func + ": " + err.Error()})
-		}
-		if err := keeper.call(context.Background(), 5*time.Second, protocol.CallRolled, done, nil); err != nil {
-			r.opt.warn("rollback %s has run, but the ledger does not say so: %v", todo[i].Func, err)
-		}
-	}
-}
-
-func (r *run) rollBack(record protocol.Rollback) error {
-	ctx, cancel := context.WithTimeout(context.Background(), rollbackLimit)
-	defer cancel()
-	if r.worker == nil || !r.worker.alive() {
-		fresh, err := startWorker(r.opt, rollbackServer{server{r}, record})
-		if err != nil {
-			return err
-		}
-		if _, err := fresh.load(ctx, protocol.Load{
-			Script: record.Module, Mode: protocol.RollOnly, Params: record.Params, Seed: record.Seed,
-		}); err != nil {
-			fresh.end()
-			return err
-		}
-		r.worker = fresh
-	}
-	failpoint.Hit("run-rollback")
-	ended, err := r.worker.run(ctx, protocol.CallRoll, protocol.Roll{ID: record.ID, Module: record.Module, Func: record.Func, Args: record.Args})
-	switch {
-	case err != nil:
-		return err
-	case ended.Error != nil:
-		return errors.New(ended.Error.Error())
-	case ended.Expect != nil:
-		return errors.New(ended.Expect.Error())
-	}
-	return nil
 }

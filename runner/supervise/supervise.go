@@ -127,8 +127,9 @@ type run struct {
 	first     time.Time   // the first fault was applied
 	last      time.Time   // the last fault was undone
 	results   map[string]protocol.UndoResult
-	rollbacks []protocol.Rollback
-	lost      error // the agent died or wedged
+	rollbacks []protocol.Rollback         // that were asked for
+	rolled    map[string]journal.Rollback // by id: those that have run
+	lost      error                       // the agent died or wedged
 	notes     int
 	remarks   int // of faults
 
@@ -166,12 +167,14 @@ func Run(ctx context.Context, opt Options) (report.Result, error) {
 	failpoint.Hit("run-greeted")
 	go r.watch.loop()
 	defer r.watch.stop()
-	r.settleDead()
+	if err := r.settleDead(); err != nil {
+		r.opt.warn("%v", err) // this run goes on, or its watcher ends it
+	}
 
 	if err := r.gate(ctx); err != nil {
 		return report.Result{}, err
 	}
-	defer r.worker.end()
+	defer func() { r.worker.end() }() // of the last: a rollback may have had a fresh one
 	if err := r.openJournal(); err != nil {
 		return report.Result{}, err
 	}
@@ -191,6 +194,7 @@ func newRun(opt Options) (*run, error) {
 	r := &run{
 		opt: opt, modules: resolver, began: time.Now(), now: sli.Clock(),
 		faults: map[string]*liveFault{}, results: map[string]protocol.UndoResult{},
+		rolled:   map[string]journal.Rollback{},
 		undoDone: make(chan struct{}), hurry: make(chan struct{}),
 	}
 	r.exp.Name = name

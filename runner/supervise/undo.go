@@ -158,7 +158,8 @@ func (r *run) undoSome(f *liveFault, reason string) error {
 	return errors.Join(stuck...)
 }
 
-// closeAgent lets the agent end in order; whatever it still held it undoes.
+// closeAgent lets the agent end in order. Nothing is in any more; one that does
+// not end has a ledger, which the next start settles.
 func (r *run) closeAgent() {
 	r.mu.Lock()
 	lost := r.lost
@@ -170,7 +171,7 @@ func (r *run) closeAgent() {
 		cancel()
 	}
 	failpoint.Hit("run-closed")
-	r.agent.end(undoLimit)
+	r.agent.end(endLimit)
 	if heir := r.heir.Load(); heir != nil {
 		heir.end(5 * time.Second)
 	}

@@ -30,6 +30,7 @@ type worker struct {
 	limit    time.Duration // of computing without a call
 	thinking atomic.Int64  // when the script was last given the word, as Unix ns
 	calls    atomic.Int32  // of the worker, that are being answered: then it waits for us
+	lost     atomic.Bool  // its process has ended, not by our doing
 	endOnce  sync.Once
 }
 
@@ -125,6 +126,7 @@ func (w *worker) ask(ctx context.Context, call string, in, out any) error {
 		w.end()
 		return fmt.Errorf("worker: %w", context.Cause(ctx))
 	case errors.Is(err, protocol.ErrClosed):
+		w.lost.Store(true)
 		w.end()
 		return fmt.Errorf("worker: it %s", w.child.Wait())
 	}

@@ -14,8 +14,9 @@
 //	          │ fsynced, with room on disk for the three that follow it
 //	          └ a run that lost its disk after this point can still be undone
 //
-// Only the header, intents and script rollbacks are fsynced: to lose any other
-// record means at worst that an idempotent undo is tried once more. Dead means
+// Only the header, intents and all that is said of script rollbacks are fsynced:
+// to lose any other record means at worst that an idempotent undo is tried once
+// more. Dead means
 // exactly that the flock can be taken; no process number is ever trusted.
 package ledger
 
@@ -75,6 +76,7 @@ const (
 	undone   = "undone"
 	stuck    = "stuck"
 	rollback = "rollback"
+	rolling  = "rolling"
 	rolled   = "rolled"
 	closed   = "closed"
 	reported = "reported"
@@ -105,6 +107,7 @@ type Contents struct {
 	Header    Header
 	Faults    []Fault           // in the order of their intents
 	Rollbacks []json.RawMessage // script rollbacks that have not run
+	Begun     []string          // ids of those that have begun
 	Closed    string            // why its epoch ended; empty: it has not
 	Reported  bool              // some start has been told of it already
 	Damage    string            // what could not be read
@@ -123,6 +126,7 @@ func (c *Contents) Pending(id string) bool {
 // Rolled notes that the script rollback id has run.
 func (c *Contents) Rolled(id string) {
 	c.Rollbacks = slices.DeleteFunc(c.Rollbacks, func(raw json.RawMessage) bool { return rollbackID(raw) == id })
+	c.Begun = slices.DeleteFunc(c.Begun, func(b string) bool { return b == id })
 }
 
 func rollbackID(raw json.RawMessage) string {
@@ -156,6 +160,11 @@ func replay(raw []byte) Contents {
 			continue
 		case rollback:
 			c.Rollbacks = append(c.Rollbacks, r.Rollback)
+			continue
+		case rolling:
+			if c.Pending(r.ID) && !slices.Contains(c.Begun, r.ID) {
+				c.Begun = append(c.Begun, r.ID)
+			}
 			continue
 		case rolled:
 			c.Rolled(r.ID)

@@ -54,7 +54,8 @@ func TestLedger(t *testing.T) {
 	dir := t.TempDir()
 	l := create(t, dir, "r1")
 	must(t, l.Intent(anIntent("f1")), l.Applied("f1"), l.Intent(anIntent("f2")), l.Applied("f2"), l.Intent(anIntent("f3")),
-		l.Rollback(json.RawMessage(`{"id":"r1"}`)), l.Rollback(json.RawMessage(`{"id":"r2"}`)), l.Rolled("r1", ""),
+		l.Rollback(json.RawMessage(`{"id":"r1"}`)), l.Rollback(json.RawMessage(`{"id":"r2"}`)), l.Rollback(json.RawMessage(`{"id":"r3"}`)),
+		l.Rolling("r1"), l.Rolled("r1", ""), l.Rolling("r3"), l.Rolling("r1"), // late: it has run
 		l.Undoing("f2"), l.Undone(result("f2", "")), l.Undoing("f1"), l.Undone(result("f1", "port is taken")), l.Closed("eof"))
 	c, alive, err := Read(l.Path())
 	must(t, err)
@@ -68,8 +69,8 @@ func TestLedger(t *testing.T) {
 	if in := c.In(); len(in) != 2 || in[0].Intent.ID != "f1" || in[1].Intent.ID != "f3" {
 		t.Errorf("got %+v in", in)
 	}
-	if len(c.Rollbacks) != 1 || !c.Pending("r2") || c.Pending("r1") {
-		t.Errorf("got rollbacks %s", c.Rollbacks)
+	if len(c.Rollbacks) != 2 || !c.Pending("r2") || !c.Pending("r3") || c.Pending("r1") || len(c.Begun) != 1 || c.Begun[0] != "r3" {
+		t.Errorf("got rollbacks %s, begun %v", c.Rollbacks, c.Begun)
 	}
 	if _, _, err := Open(l.Path()); !errors.Is(err, ErrAlive) {
 		t.Errorf("got %v of a live ledger", err)

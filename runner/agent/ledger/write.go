@@ -61,6 +61,17 @@ func (l *Ledger) Rollback(raw json.RawMessage) error {
 	return nil
 }
 
+// Rolling records that a script's rollback begins, durably: one that is not on
+// record as begun has not run.
+func (l *Ledger) Rolling(id string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.durable(record{What: rolling, At: time.Now(), ID: id}); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return nil
+}
+
 // Rolled records that a script's rollback has run, durably: it may not be
 // idempotent.
 func (l *Ledger) Rolled(id, failure string) error {
