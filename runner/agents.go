@@ -4,17 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 
 	"chaosrunner/runner/agent"
+	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/place"
 	"chaosrunner/runner/supervise"
 )
 
-// agents says where a run's agents are started. In a container --state names
-// the volume of the ledgers.
+// agents says where a run's agents are started.
 func (f *flags) agents(ctx context.Context, opt *supervise.Options) error {
-	kind, err := place.Choose(ctx, f.agent)
+	kind, err := f.kind(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (f *flags) agents(ctx context.Context, opt *supervise.Options) error {
 	if err != nil {
 		return err
 	}
-	opt.State = "" // the volume is mounted where an agent looks by itself
+	opt.State = box.Ledgers.State // none of a volume: it is where an agent looks by itself
 	opt.Agent = func(ctx context.Context) (supervise.Process, error) {
 		p, err := box.Start(ctx)
 		if err != nil {
@@ -45,8 +46,19 @@ func local(exe string) (supervise.Process, error) {
 	return p, nil
 }
 
+// kind is where agents run. Only containers have volumes.
+func (f *flags) kind(ctx context.Context) (string, error) {
+	if f.volume == "" {
+		return place.Choose(ctx, f.agent)
+	}
+	if f.agent == place.Local {
+		return "", errors.New("--volume: it has the ledgers of agents in containers, got --agent local")
+	}
+	return place.InsideOne, nil
+}
+
 func (f *flags) container(ctx context.Context) (*place.Container, error) {
-	return place.NewContainer(ctx, cmp.Or(f.state, place.DefaultVolume), f.socket)
+	return place.NewContainer(ctx, place.Ledgers{State: f.state, Volume: f.volume}, f.socket)
 }
 
 // status asks every place there may be runs.
@@ -73,13 +85,29 @@ func (f *flags) stop(ctx context.Context, run string) ([]agent.Stopped, error) {
 	if box != nil {
 		return box.Stop(ctx, run)
 	}
+	err = errors.Join(err, f.killPaused(ctx))
 	stopped, localErr := agent.Stop(ctx, f.state, run)
 	return stopped, errors.Join(err, localErr)
+}
+
+// killPaused kills the agents in paused containers whose ledgers lie where a
+// child's do: a signal of ours does not reach them.
+func (f *flags) killPaused(ctx context.Context) error {
+	state, err := filepath.Abs(cmp.Or(f.state, ledger.Default))
+	if err != nil {
+		return err
+	}
+	box, err := place.NewContainer(ctx, place.Ledgers{State: state}, f.socket)
+	if err != nil {
+		return nil // without an engine nobody has paused one
+	}
+	return box.KillPaused(ctx)
 }
 
 func (f *flags) stopBoth(ctx context.Context, box *place.Container, run string) (all []agent.Stopped, err error) {
 	var inside []agent.Stopped
 	var insideErr error
+	paused := f.killPaused(ctx)
 	var both sync.WaitGroup
 	both.Go(func() { inside, insideErr = box.Stop(ctx, run) })
 	all, err = agent.Stop(ctx, f.state, run)
@@ -88,13 +116,13 @@ func (f *flags) stopBoth(ctx context.Context, box *place.Container, run string) 
 	if run != "" && len(all) > 0 { // it is in one of the two; the other has not found it
 		return all, nil
 	}
-	return all, errors.Join(err, insideErr)
+	return all, errors.Join(paused, err, insideErr)
 }
 
 // places says where to look for runs: with auto in both, if the engine has the
 // volume. Where the engine does not answer, there is the local one.
 func (f *flags) places(ctx context.Context) (local bool, box *place.Container, err error) {
-	kind, err := place.Choose(ctx, f.agent)
+	kind, err := f.kind(ctx)
 	if err != nil {
 		return false, nil, err
 	}
@@ -103,7 +131,8 @@ func (f *flags) places(ctx context.Context) (local bool, box *place.Container, e
 		return false, box, err
 	}
 	if f.agent == place.Auto && f.state == "" {
-		if box, err := f.container(ctx); err == nil && box.Used(ctx) {
+		box, err := place.NewContainer(ctx, place.Ledgers{Volume: place.DefaultVolume}, f.socket)
+		if err == nil && box.Used(ctx) {
 			return true, box, nil
 		}
 	}

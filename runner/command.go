@@ -17,6 +17,7 @@ import (
 	"github.com/charmbracelet/log"
 	"github.com/spf13/cobra"
 
+	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/place"
 	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
@@ -34,7 +35,8 @@ const (
 type flags struct {
 	set, libs, allow   []string
 	root, project      string
-	out, log, state    string
+	out, log           string
+	state, volume      string // of the ledgers
 	agent, socket      string // where agents run
 	expect, policy     string
 	seed               uint64
@@ -109,7 +111,8 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	all.StringVar(&f.project, "project", "", "the Compose project of the targets; else that of the current folder, else any, if that is not ambiguous")
 	all.StringArrayVar(&f.allow, "allow", nil, "allow faults on this target though it has no label chaos.allow=true")
 	all.StringVar(&f.policy, "policy", "", "what the operator allows; see runner policy (default "+policy.Default+", if it is there)")
-	all.StringVar(&f.state, "state", "", "folder of the ledgers (default /var/lib/runner); with a container as agent: their volume (default runner-ledger)")
+	all.StringVar(&f.state, "state", "", "folder of the ledgers, on the engine's host (default "+ledger.Default+")")
+	all.StringVar(&f.volume, "volume", "", "volume of the ledgers of agents in containers, instead of a folder; on a rootless engine "+place.DefaultVolume)
 	all.StringVar(&f.agent, "agent", place.Auto, "where the process that injects and undoes runs: local (root on the engine's host), container, or auto")
 	all.StringVar(&f.socket, "agent-socket", "", "the engine's socket as a path on the engine's own host, for a container as agent (default "+place.DefaultSocket+")")
 	all.DurationVar(&f.think, "think", 0, "how long a script may compute without a call before it counts as hung (default 15s)")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -23,16 +24,28 @@ var volumes atomic.Int64
 // newBox is a lab whose agents are containers.
 func newBox(t *testing.T) *lab {
 	l := newLab(t)
-	l.volume = enginetest.Volume(t, fmt.Sprintf("ledger-%d", volumes.Add(1)))
-	t.Cleanup(func() { // before the volume
+	l.inside = true
+	l.noneLeft(t)
+	return l
+}
+
+// newVolume is one whose ledgers lie on a volume.
+func newVolume(t *testing.T) *lab {
+	l := newLab(t)
+	l.inside, l.volume = true, enginetest.Volume(t, fmt.Sprintf("ledger-%d", volumes.Add(1)))
+	l.noneLeft(t) // before the volume goes
+	return l
+}
+
+func (l *lab) noneLeft(t *testing.T) {
+	t.Cleanup(func() {
+		l.noContainer()
 		for _, c := range l.containers() {
-			t.Errorf("a container of the runner is left over: %s, %s", c.ID, c.Status)
 			l.engine("remove", func(ctx context.Context) error {
 				return enginetest.Client(t).ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
 			})
 		}
 	})
-	return l
 }
 
 func (l *lab) engine(what string, call func(context.Context) error) {
@@ -47,9 +60,13 @@ func (l *lab) engine(what string, call func(context.Context) error) {
 // containers has those of this lab's agents.
 func (l *lab) containers() (all []container.Summary) {
 	l.t.Helper()
+	where := l.state()
+	if l.volume != "" {
+		where = "volume:" + l.volume
+	}
 	l.engine("list", func(ctx context.Context) (err error) {
 		all, err = enginetest.Client(l.t).ContainerList(ctx, container.ListOptions{
-			All: true, Filters: filters.NewArgs(filters.Arg("label", "chaosrunner.volume="+l.volume)),
+			All: true, Filters: filters.NewArgs(filters.Arg("label", "chaosrunner.ledgers="+where)),
 		})
 		return err
 	})
@@ -227,6 +244,77 @@ func TestContainerAllKilled(t *testing.T) {
 		t.Errorf("status after recover:\n%s", said)
 	}
 	l.noContainer()
+}
+
+func TestContainerVolume(t *testing.T) {
+	l := newVolume(t)
+	p := l.underFault(l.killAndWait())
+	if said := l.once(64, l.killAndWait()); !strings.Contains(said, "holds this engine") {
+		t.Errorf("want a refusal:\n%s", said)
+	}
+	if said := l.once(0, "status"); !strings.Contains(said, "runs since") || !strings.Contains(said, "kill -9 "+l.victim.Name) {
+		t.Errorf("status does not tell what runs:\n%s", said)
+	}
+	l.once(0, "stop")
+	l.back()
+	p.exits(143)
+	l.gone()
+	if _, err := os.Stat(l.state()); err == nil {
+		t.Errorf("%s was made", l.state())
+	}
+}
+
+// Whatever the agents are, one run at a time has an engine, and each kind sees,
+// stops and recovers what the other has left.
+func TestContainerAndChild(t *testing.T) {
+	for name, first := range map[string]bool{"container first": true, "child first": false} {
+		t.Run(name, func(t *testing.T) {
+			l := newBox(t)
+			l.inside = first
+			p := l.underFault(l.killAndWait())
+			l.inside = !first
+			if said := l.once(64, l.killAndWait()); !strings.Contains(said, "-exp (agent pid") || !strings.Contains(said, "holds this engine") {
+				t.Errorf("want a refusal that names the other's run:\n%s", said)
+			}
+			if said := l.once(0, "status"); !strings.Contains(said, "runs since") || !strings.Contains(said, "kill -9 "+l.victim.Name) {
+				t.Errorf("status does not tell what runs:\n%s", said)
+			}
+			l.once(0, "stop")
+			l.back()
+			p.exits(143)
+
+			l.inside = first
+			l.underFault(l.killAndWait())
+			for _, name := range []string{"supervisor", "agent"} {
+				l.signal(name, syscall.SIGSTOP)
+			}
+			for _, name := range []string{"agent", "supervisor"} {
+				l.signal(name, syscall.SIGKILL)
+			}
+			l.gone()
+			l.down()
+			l.inside = !first
+			l.once(0, "recover")
+			l.back()
+			l.inside = true
+			l.noContainer()
+		})
+	}
+}
+
+// A paused container cannot answer a child's red button, nor die of it.
+func TestContainerPausedAndChild(t *testing.T) {
+	l := newBox(t)
+	l.underFault(l.killAndWait())
+	l.signal("supervisor", syscall.SIGSTOP)
+	id := l.helper()
+	l.engine("pause", func(ctx context.Context) error { return enginetest.Client(l.t).ContainerPause(ctx, id) })
+	l.inside = false
+	l.once(0, "stop")
+	l.back()
+	l.inside = true
+	l.signal("supervisor", syscall.SIGKILL)
+	l.gone()
 }
 
 func TestContainerRedButton(t *testing.T) {

@@ -47,7 +47,8 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 type lab struct {
 	t           testing.TB
 	dir         string
-	volume      string // of the ledgers, where agents are containers; else they are children
+	inside      bool   // agents are containers; else they are children
+	volume      string // of the ledgers of agents in containers; else the folder has them
 	web, victim *enginetest.Container
 }
 
@@ -114,11 +115,16 @@ func (s *syncBuffer) String() string {
 
 // place says where agents run and have their ledgers.
 func (l *lab) place() []string {
-	if l.volume != "" {
-		return []string{"--agent", "container", "--state", l.volume}
+	switch {
+	case l.volume != "":
+		return []string{"--agent", "container", "--volume", l.volume}
+	case l.inside:
+		return []string{"--agent", "container", "--state", l.state()}
 	}
-	return []string{"--agent", "local", "--state", filepath.Join(l.dir, "state")}
+	return []string{"--agent", "local", "--state", l.state()}
 }
+
+func (l *lab) state() string { return filepath.Join(l.dir, "state") }
 
 // start starts the runner in the lab.
 func (l *lab) start(args ...string) *proc { return l.startEnv(nil, args...) }
@@ -336,7 +342,7 @@ func (l *lab) gone() {
 			}
 		}
 	}
-	if l.volume != "" {
+	if l.inside {
 		l.noContainer()
 	}
 }

@@ -58,7 +58,7 @@ func (p place) state() string { return filepath.Join(p.dir, stateDir) }
 // flags tell the runner.
 func (p place) flags() []string {
 	if p.volume != "" {
-		return []string{"--agent", "container", "--state", p.volume}
+		return []string{"--agent", "container", "--volume", p.volume}
 	}
 	return []string{"--agent", "local", "--state", p.state()}
 }

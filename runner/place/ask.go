@@ -14,31 +14,34 @@ import (
 	"chaosrunner/runner/agent"
 )
 
-// Used says whether container agents have ever had ledgers here.
+// Used says whether container agents may ever have had ledgers here.
 func (p *Container) Used(ctx context.Context) bool {
-	_, err := p.engine.VolumeInspect(ctx, p.Volume)
+	if p.Ledgers.Volume == "" {
+		return true // it is seen from the engine's host only
+	}
+	_, err := p.engine.VolumeInspect(ctx, p.Ledgers.Volume)
 	return err == nil
 }
 
-// Status is agent.Status of the ledgers on the volume.
+// Status is agent.Status of the ledgers there.
 func (p *Container) Status(ctx context.Context) (runs []agent.RunStatus, err error) {
 	return runs, p.ask(ctx, &runs, "status", "--json", "--agent", Local)
 }
 
-// Stop is agent.Stop of the runs whose ledgers are on the volume: from a
-// container beside theirs, which sees the same processes and the same locks.
+// Stop is agent.Stop of the runs whose ledgers are there: from a container
+// beside theirs, which sees the same processes and the same locks.
 func (p *Container) Stop(ctx context.Context, run string) (stopped []agent.Stopped, err error) {
 	args := []string{"stop", "--json", "--agent", Local}
 	if run != "" {
 		args = append(args, run)
 	}
-	return stopped, errors.Join(p.killPaused(ctx), p.ask(ctx, &stopped, args...))
+	return stopped, errors.Join(p.KillPaused(ctx), p.ask(ctx, &stopped, args...))
 }
 
-// killPaused kills agents whose containers are paused: a signal does not reach
+// KillPaused kills agents whose containers are paused: a signal does not reach
 // them until the engine thaws them. Their ledgers tell what to undo.
-func (p *Container) killPaused(ctx context.Context) error {
-	paused, err := p.list(ctx, filters.Arg("status", "paused"), filters.Arg("label", labelVolume+"="+p.Volume))
+func (p *Container) KillPaused(ctx context.Context) error {
+	paused, err := p.list(ctx, filters.Arg("status", "paused"), filters.Arg("label", labelLedgers+"="+p.Ledgers.String()))
 	failed := []error{err}
 	for _, c := range paused {
 		err := p.engine.ContainerKill(ctx, c.ID, "SIGKILL")
@@ -55,7 +58,7 @@ func (p *Container) ask(ctx context.Context, out any, args ...string) error {
 		return nil
 	}
 	p.sweep(ctx)
-	a, err := p.run(ctx, args...)
+	a, err := p.run(ctx, append(args, p.Ledgers.flags()...)...)
 	if err != nil {
 		return err
 	}

@@ -20,19 +20,18 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"chaosrunner/runner/agent"
-	"chaosrunner/runner/agent/ledger"
 )
 
 const (
-	// DefaultVolume has the ledgers of container agents.
+	// DefaultVolume has the ledgers where a folder of the engine's host cannot.
 	DefaultVolume = "runner-ledger"
 	// DefaultSocket is where the engine's socket lies on the engine's own host.
 	DefaultSocket = "/var/run/docker.sock"
 
 	// On every container of ours.
-	labelAgent  = "chaosrunner.agent"  // what it was started for
-	labelVolume = "chaosrunner.volume" // where its ledgers are
-	labelBegan  = "chaosrunner.began"  // when, by the clock of whoever started it
+	labelAgent   = "chaosrunner.agent"   // what it was started for
+	labelLedgers = "chaosrunner.ledgers" // where its ledgers are
+	labelBegan   = "chaosrunner.began"   // when, by the clock of whoever started it
 
 	killLimit = 10 * time.Second // for the engine to see the end of what it has killed
 	lastRead  = time.Second      // for what it said before its end
@@ -50,15 +49,15 @@ var rights = []struct{ capability, purpose string }{
 
 // A Container is a place for agents: a container on the engine, one an agent.
 type Container struct {
-	Volume string // of the ledgers
-	Socket string // the engine's, as a path on the engine's host
+	Ledgers Ledgers
+	Socket  string // the engine's, as a path on the engine's host
 
 	engine *client.Client
 	id     string // the engine's
 }
 
 // NewContainer reaches the engine that the environment names.
-func NewContainer(ctx context.Context, volume, socket string) (*Container, error) {
+func NewContainer(ctx context.Context, ledgers Ledgers, socket string) (*Container, error) {
 	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		return nil, fmt.Errorf("agent container: DOCKER_HOST: %w", err)
@@ -67,7 +66,10 @@ func NewContainer(ctx context.Context, volume, socket string) (*Container, error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("agent container: cannot reach the Docker engine at %s: %w", c.DaemonHost(), err), c.Close())
 	}
-	return &Container{Volume: volume, Socket: socketFor(socket, c.DaemonHost()), engine: c, id: info.ID}, nil
+	if ledgers, err = ledgers.forContainer(info); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &Container{Ledgers: ledgers, Socket: socketFor(socket, c.DaemonHost()), engine: c, id: info.ID}, nil
 }
 
 // Start runs an agent in a new container and attaches to it. What ends ctx
@@ -139,30 +141,30 @@ func (p *Container) describe(name string, args []string) (*container.Config, *co
 			env = append(env, v)
 		}
 	}
-	return &container.Config{
-			Image: name, Cmd: args, Env: env, User: "0:0",
-			OpenStdin: true, StdinOnce: true, // else no EOF comes
-			AttachStdin: true, AttachStdout: true, AttachStderr: true,
-			StopTimeout: &grace,
-			Labels: map[string]string{
-				labelAgent: args[0], labelVolume: p.Volume, labelBegan: time.Now().UTC().Format(time.RFC3339),
-			},
-		}, &container.HostConfig{
-			AutoRemove:     true, // its anonymous volumes go with it, the ledger's does not
-			RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			NetworkMode:    "none",
-			PidMode:        "host",
-			UsernsMode:     "host", // pid=host allows no other
-			CapDrop:        strslice.StrSlice{"ALL"},
-			CapAdd:         caps,
-			SecurityOpt:    []string{"no-new-privileges"},
-			ReadonlyRootfs: true,
-			LogConfig:      container.LogConfig{Type: "none"}, // the link is not for a log
-			Mounts: []mount.Mount{
-				{Type: mount.TypeBind, Source: p.Socket, Target: DefaultSocket},
-				{Type: mount.TypeVolume, Source: p.Volume, Target: ledger.Default},
-			},
-		}
+	config := &container.Config{
+		Image: name, Cmd: args, Env: env, User: "0:0",
+		OpenStdin: true, StdinOnce: true, // else no EOF comes
+		AttachStdin: true, AttachStdout: true, AttachStderr: true,
+		StopTimeout: &grace,
+		Labels: map[string]string{
+			labelAgent: args[0], labelLedgers: p.Ledgers.String(), labelBegan: time.Now().UTC().Format(time.RFC3339),
+		},
+	}
+	host := &container.HostConfig{
+		AutoRemove:     true, // its anonymous volumes go with it, the ledgers do not
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		NetworkMode:    "none",
+		PidMode:        "host",
+		UsernsMode:     "host", // pid=host allows no other
+		CapDrop:        strslice.StrSlice{"ALL"},
+		CapAdd:         caps,
+		SecurityOpt:    []string{"no-new-privileges"},
+		ReadonlyRootfs: true,
+		LogConfig:      container.LogConfig{Type: "none"}, // the link is not for a log
+		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: p.Socket, Target: DefaultSocket}},
+	}
+	p.Ledgers.mount(host)
+	return config, host
 }
 
 // sweep removes what was made and never started: its supervisor died in between,
