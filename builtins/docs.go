@@ -14,7 +14,7 @@ var values = []struct {
 	{"probe", "What probe() sends. It has no truth.", []string{"success: sli", "latency(q): sli", "name: string"}},
 	{"sli", "A number that can be asked for over a window. It has no truth, and cannot be compared.", nil},
 	{"slo", "An objective. It has no truth, and cannot be compared.", []string{"name: string"}},
-	{"fault", "A fault that is in place. It is true until .undo().", []string{"undo(): None", "targets: list of string"}},
+	{"fault", "A fault that is in place. It is true until .undo(). A netem can be changed by .update() with the parameters that change.", []string{"undo(): None", "update(**changes): None", "targets: list of string"}},
 	{"figures", "What observe() saw, indexed by objective: w[availability].", nil},
 	{"figure", "One number. It has no truth.", []string{"value: float or None", "count: int"}},
 	{"reply", "What http() saw. It is true for a status below 400.", []string{

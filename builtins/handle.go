@@ -16,7 +16,7 @@ type handle struct {
 	id      string
 	targets []string
 	undone  bool
-	change  *Builtin // its .update(); nil: it has none
+	change  *Builtin // its .update(); nil: it cannot be changed
 }
 
 var undoRow = Builtin{Name: "undo", Signature: "undo()", Phase: Probe}
@@ -26,13 +26,7 @@ func (h *handle) Type() string          { return "fault" }
 func (h *handle) Freeze()               {}
 func (h *handle) Truth() starlark.Bool  { return starlark.Bool(!h.undone) }
 func (h *handle) Hash() (uint32, error) { return starlark.String(h.id).Hash() }
-
-func (h *handle) AttrNames() []string {
-	if h.change == nil {
-		return []string{"targets", "undo"}
-	}
-	return []string{"targets", "undo", "update"}
-}
+func (h *handle) AttrNames() []string   { return []string{"targets", "undo", "update"} }
 
 func (h *handle) Attr(name string) (starlark.Value, error) {
 	switch name {
@@ -46,6 +40,11 @@ func (h *handle) Attr(name string) (starlark.Value, error) {
 		if h.change != nil {
 			return h.s.bind(h.change), nil
 		}
+		none := Builtin{Name: "update", Signature: "update(**changes)", Phase: Act}
+		none.call = func(*Session, *call) (starlark.Value, error) {
+			return nil, fmt.Errorf("a %s cannot be changed while it is in: .undo() it and inject another", h.kind)
+		}
+		return h.s.bind(&none), nil
 	}
 	return nil, nil
 }

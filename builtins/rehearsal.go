@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"chaosrunner/builtins/fault"
@@ -57,6 +58,9 @@ func (r *rehearsal) record(step spec.Step) error {
 // Fault implements World.
 func (r *rehearsal) Fault(_ context.Context, in spec.Fault) (protocol.Handle, error) {
 	p := &played{fault: in, at: placeOf(r.session.scene.thread.CallStack()), from: r.now, to: -1}
+	if err := r.clash(in); err != nil {
+		return protocol.Handle{}, err
+	}
 	if in.Duration > 0 {
 		p.to = r.now + in.Duration
 	}
@@ -66,6 +70,37 @@ func (r *rehearsal) Fault(_ context.Context, in spec.Fault) (protocol.Handle, er
 		targets[i] = fault.Target{Name: t}
 	}
 	return protocol.Handle{ID: fmt.Sprintf("f%d", len(r.faults)), Targets: targets}, r.record(spec.Step{Op: "fault", Fault: &in})
+}
+
+// clash refuses a fault of the network that would meet some packets, but not
+// all, that one of its target's is in for. The agent holds the addresses
+// against each other; here the names do.
+func (r *rehearsal) clash(in spec.Fault) error {
+	if in.Kind != "netem" {
+		return nil
+	}
+	var mine fault.Netem
+	if err := json.Unmarshal(in.Params, &mine); err != nil {
+		return err
+	}
+	for _, p := range r.faults {
+		var other fault.Netem
+		if p.fault.Kind != in.Kind || p.to >= 0 && p.to <= r.now || !shareOne(p.fault.Targets, in.Targets) {
+			continue
+		}
+		if err := json.Unmarshal(p.fault.Params, &other); err != nil {
+			return err
+		}
+		if mine.Clash(&other) {
+			return hint(fmt.Errorf("its packets are in part those of the netem of %s at %s, which is in", article(p.fault.Targets), p.at.pos),
+				"make their peers, ports, protocols and directions equal, or such that no packet is meant by both; or .undo() that one first")
+		}
+	}
+	return nil
+}
+
+func shareOne(a, b []string) bool {
+	return slices.ContainsFunc(a, func(t string) bool { return slices.Contains(b, t) })
 }
 
 // Change implements World.

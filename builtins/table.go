@@ -82,6 +82,26 @@ var Table = []Builtin{
 		Doc: `Restarts the target's containers and returns once they run. There is nothing to undo; observe what follows.`,
 	},
 	{
+		Name: "netem", Signature: netemSignature, Returns: "fault", Phase: Act, call: netem,
+		Doc: `Makes the network of the target's containers late, lossy or narrow, as the kernel's netem does. delay is added to each packet, with jitter around it (distribution "uniform", "normal", "pareto", "paretonormal" or a list of numbers, correlation with the packet before). loss, duplicate, corrupt and reorder are shares of packets, each with a correlation; loss_model is gemodel(…) or state(…) instead of loss; gap lets only every so-manieth packet be reordered. rate narrows to a bandwidth, with overhead bytes a packet, in cells of cell_size; slot is slot(…). limit is the number of packets held at once, computed without it. Only packets that direction ("out", "in" or "both", as the target sees it), peers (targets, addresses, networks), protocol ("tcp", "udp", "icmp"), port (the target's) and peer_port mean are touched, and of those a traffic share of flows (blast_radius' own without it); loopback never is. engine is "qdisc" (the kernel's own), "nfqueue" (for kernels without it) or "auto". A target named as a peer is followed when it restarts. Two netems of one target compose if they mean the same packets, or none in common. It is measured to act before the call returns, and to be gone after the undo. .update(delay = "800ms", …) changes what is given and leaves the rest, without a gap. Undo: what is held is let go, and packets pass as before.`,
+	},
+	{
+		Name: "gemodel", Signature: `gemodel(p, r = None, *, one_h = "100%", one_k = "0%")`, Returns: "loss_model", Phase: Anywhere, call: gemodel,
+		Doc: `Is loss in bursts for netem(loss_model = …), after Gilbert and Elliott: a packet moves the link from good to bad with the share p, and back with r (1 − p without it); one_h is lost in the bad state, one_k in the good one. A burst lasts 1/r packets on average.`,
+	},
+	{
+		Name: "state", Signature: `state(p13, p31 = None, *, p32 = "0%", p23 = "100%", p14 = "0%")`, Returns: "loss_model", Phase: Anywhere, call: state,
+		Doc: `Is loss in bursts for netem(loss_model = …) by netem's four states: 1 received in a gap, 2 received in a burst, 3 lost in a burst, 4 lost alone in a gap. pXY is the share with which a packet moves from X to Y; p31 is 1 − p13 without it.`,
+	},
+	{
+		Name: "slot", Signature: `slot(min, max = None, *, packets = None, bytes = None)`, Returns: "slot", Phase: Anywhere, call: slot,
+		Doc: `Is delivery in bursts for netem(slot = …), as on a link that is shared by turns: a slot opens every min to max, and lets at most packets and bytes through.`,
+	},
+	{
+		Name: "partition", Signature: `partition(target, peers, *, duration = None)`, Returns: "fault", Phase: Act, call: partition,
+		Doc: `Drops every packet between the target's containers and peers (targets, addresses, networks), both ways, without a word to either: what a network split looks like. A target named as a peer is followed when it restarts. It is measured that no peer answers any more before the call returns. Undo: packets pass again.`,
+	},
+	{
 		Name: "observe", Signature: `observe(duration)`, Returns: "figures", Phase: Act, call: observe, sees: true,
 		Doc: `Lets time pass under the watcher. It returns the objectives' figures over that time: with w = observe("10s"), w[availability].value is a number, or None where there is no data, and w[availability].count says how many requests or samples stand behind it.`,
 	},

@@ -84,6 +84,9 @@ func printPlan(p supervise.Plan) {
 		for i := range planned.Targets {
 			words := planned.Words[i]
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\t\n", words.Harm, words.Remedy, life(step.Fault, words), step.Pos, branch(step))
+			if words.Warning != "" {
+				fmt.Fprintf(w, "  warning: %s\t\t\t\t\n", words.Warning)
+			}
 		}
 	}
 }

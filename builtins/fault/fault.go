@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 // A Target is one generation of one container. Undo for one generation never
@@ -64,13 +65,17 @@ type Params interface {
 type Words struct {
 	Harm   string // "kill -9 catalog (3f2a…) through the engine, which leaves it down"
 	Remedy string // "start catalog and wait until it is healthy"
-	Held   string // HeldByEngine or HeldByKernel
+	Held   string // HeldByEngine, HeldByKernel or HeldByNamespace
+	// Warning is what people may not expect of it; mostly empty.
+	Warning string
 }
 
 // Who holds a fault.
 const (
 	HeldByEngine = "engine" // stays until it is undone
 	HeldByKernel = "kernel" // gone with the agent
+	// HeldByNamespace stays until it is undone, or the target's network is gone.
+	HeldByNamespace = "target's network"
 )
 
 // Past is what is known of a fault's history when it is undone.
@@ -94,6 +99,11 @@ type World struct {
 	// Tell writes a remark of the fault into the run's journal. It never waits.
 	// Nil: nobody listens.
 	Tell func(string)
+	// Wires are the network faults of this process. Nil: it has none.
+	Wires *Wires
+	// Addresses are those of the containers that a target expression means, on
+	// any of their networks.
+	Addresses func(ctx context.Context, expr string) ([]netip.Addr, error)
 }
 
 // Rules are an operator's policy. Each answer that is an error names the rule.

@@ -18,6 +18,8 @@ type Witness interface {
 type Finding struct {
 	Text    string             `json:"text"` // "round trip to 172.18.0.3: 402 ms, 0.2 ms before"
 	Figures map[string]float64 `json:"figures,omitempty"`
+	// Failed: the fault has not done what the run says of it. The run fails.
+	Failed bool `json:"failed,omitempty"`
 }
 
 // A Fragile fault may stop acting by itself, as what the kernel holds for us can.

@@ -30,6 +30,7 @@ var all = []one{
 	of[Duration]("duration"), of[Size]("size"), of[Percent]("percent"), of[Bandwidth]("bandwidth"), of[Arrivals]("arrivals"),
 	of[Targets]("targets"), of[Signal]("signal"), of[Statuses]("statuses"), of[Quantile]("quantile"), of[Name]("name"),
 	of[Sentence]("sentence"), of[URL]("url"), of[Method]("method"), of[Headers]("headers"), of[Endpoints]("endpoints"), of[Count]("count"),
+	of[Share]("part"), of[Span]("span"), of[Port]("port"), of[Peers]("peers"),
 	{"objective", func(v starlark.Value) (string, error) {
 		var o Objective
 		err := o.Unpack(v)
@@ -72,6 +73,8 @@ func TestTaken(t *testing.T) {
 		{"method", `"post"`, "POST"}, {"headers", `{"A": "b"}`, "map[A:b]"}, {"headers", "{}", "map[]"},
 		{"endpoints", `"api:8080/metrics"`, "[api:8080/metrics]"}, {"endpoints", `["a#2:1/", "http://x/y"]`, "[a#2:1/ http://x/y]"},
 		{"count", "1", "1"}, {"count", "10000", "10000"},
+		{"part", `"0%"`, "0"}, {"part", "0.0", "0"}, {"part", `"100%"`, "1"}, {"part", `"2.5%"`, "0.025"}, {"span", `"0s"`, "0"}, {"span", `"0ms"`, "0"}, {"span", `"5ms"`, "5000000"},
+		{"port", "1", "1"}, {"port", "65535", "65535"}, {"peers", `"api"`, "[api]"}, {"peers", `["10.0.0.0/8", "fd00::1", "chunk*", "label:k=v"]`, "[10.0.0.0/8 fd00::1 chunk* label:k=v]"},
 		{"objective", "0.99", "0.99 0"}, {"objective", "3", "3 0"}, {"objective", "-1.5", "-1.5 0"}, {"objective", `"99.5%"`, "0.995 1"}, {"objective", `"500ms"`, "0.5 2"}, {"objective", `"0s"`, "0 2"},
 	} {
 		got, err := named(c[0]).unpack(value(t, c[1]))
@@ -109,6 +112,9 @@ func TestRefused(t *testing.T) {
 		{"headers", `[("a", "b")]`, "got list"}, {"headers", `{"a": 1}`, "got int 1"}, {"headers", `{1: "a"}`, "got int 1"}, {"headers", `{"a b": "c"}`, "header's name"}, {"headers", `{"a": "b\r\nc: d"}`, "control"}, {"headers", `{"": "c"}`, "header's name"}, {"headers", `{str(i): "" for i in range(51)}`, "this has 51"},
 		{"endpoints", `"api"`, "port and path"}, {"endpoints", `"api:80"`, "port and path"}, {"endpoints", `"api:0/m"`, "port and path"}, {"endpoints", `"*:80/m"`, "port and path"}, {"endpoints", `[]`, "port and path"}, {"endpoints", `["a:1/", "a:1/"]`, "each endpoint once"}, {"endpoints", `"api:80/m m"`, "port and path"},
 		{"count", "0", "from 1"}, {"count", "10001", "to 10000"}, {"count", "True", "got bool True"}, {"count", "1.0", "got float 1.0"}, {"count", "1 << 64", "from 1"},
+		{"part", "1", "is 1 so many per cent"}, {"part", `"100.1%"`, "0% to 100%"}, {"part", "-0.1", "0% to 100%"}, {"part", `float("nan")`, "0% to 100%"}, {"part", `"5"`, "want a share"}, {"part", "None", "got None"},
+		{"span", `"0"`, "want a duration"}, {"span", `"-1ms"`, "greater than 0"}, {"span", "0", "write the unit"}, {"port", "0", "from 1 to 65535"}, {"port", "65536", "from 1 to 65535"}, {"port", `"80"`, "want a port"}, {"port", "1 << 70", "want a port"},
+		{"peers", "[]", "the list is empty"}, {"peers", `"10.0.0.0/33"`, "an address or a network"}, {"peers", `"fd00::/129"`, "an address or a network"}, {"peers", `"fd00:::1"`, "an address or a network"}, {"peers", `["a", "a"]`, "each peer once"}, {"peers", `""`, "want a target"}, {"peers", "7", "got int 7"},
 		{"objective", "None", "got None"}, {"objective", `"fast"`, "want a number"}, {"objective", `float("nan")`, "finite"}, {"objective", `float("-inf")`, "finite"}, {"objective", `"-1s"`, "want a number"}, {"objective", "(1 << 500) * (1 << 500) * (1 << 500)", "within reason"}, {"objective", "True", "got bool True"},
 	} {
 		got, err := named(c[0]).unpack(value(t, c[1]))

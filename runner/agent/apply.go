@@ -183,7 +183,7 @@ func (a *agent) describe(ctx context.Context, in protocol.Apply) (protocol.Descr
 	if err != nil {
 		return protocol.Described{}, err
 	}
-	return protocol.Described{Harm: words.Harm, Remedy: words.Remedy, Held: words.Held}, nil
+	return protocol.Described{Harm: words.Harm, Remedy: words.Remedy, Held: words.Held, Warning: words.Warning}, nil
 }
 
 // harm applies; a panic is an error like any other, and what it left is undone.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -171,6 +172,56 @@ func (f *finder) target(ctx context.Context, c candidate) (fault.Target, error) 
 		t.PID = seen.State.Pid
 	}
 	return t, nil
+}
+
+// addresses are those of the running containers that an expression means, on
+// any of their networks.
+func (f *finder) addresses(ctx context.Context, text string) ([]netip.Addr, error) {
+	all, err := f.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := f.find(all, text)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, c := range found {
+		of, err := f.addressesOf(ctx, c.id, 0)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+		addrs = append(addrs, of...)
+	}
+	return addrs, nil
+}
+
+// addressesOf follows a container that lives in another's network.
+func (f *finder) addressesOf(ctx context.Context, id string, depth int) ([]netip.Addr, error) {
+	ask, cancel := f.engine.ask(ctx)
+	defer cancel()
+	c, err := f.engine.ContainerInspect(ask, id)
+	if err != nil {
+		return nil, f.engine.away(err)
+	}
+	if c.HostConfig != nil && c.HostConfig.NetworkMode.IsContainer() && depth < 8 {
+		return f.addressesOf(ctx, c.HostConfig.NetworkMode.ConnectedContainer(), depth+1)
+	}
+	if c.HostConfig != nil && c.HostConfig.NetworkMode.IsHost() {
+		return nil, protocol.Errorf(protocol.CodeRefused, "%s uses the host's network, and has no address of its own: name the host's addresses", ownName([]string{c.Name}))
+	}
+	var addrs []netip.Addr
+	if c.NetworkSettings == nil {
+		return nil, nil
+	}
+	for _, n := range c.NetworkSettings.Networks {
+		for _, text := range []string{n.IPAddress, n.GlobalIPv6Address} {
+			if a, err := netip.ParseAddr(text); err == nil {
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	return addrs, nil
 }
 
 // permit refuses a container that has not opted in, or that the policy puts out

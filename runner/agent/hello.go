@@ -52,6 +52,7 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 	a.mender = newMender(e, in.Undo)
 	a.mender.world.Rules = a.policy
 	a.finder = &finder{engine: e, project: in.Project, allow: in.Allow, never: a.policy.Never()}
+	a.mender.world.Addresses = a.finder.addresses
 	a.fetcher = newFetcher(e)
 	w := protocol.Welcome{PID: os.Getpid(), EngineID: e.id, EngineVersion: e.version, APIVersion: e.ClientVersion()}
 	dir := ledger.Dir(in.State, e.id)

@@ -34,7 +34,7 @@ func (a *agent) listen(c *charge) {
 	lost := f.Lost()
 	go func() {
 		err, open := <-lost
-		if open && !c.out.Load() {
+		if open {
 			a.peer.Notify(protocol.EventLost, protocol.Lost{ID: c.ID, Kind: c.Kind, Target: c.Target, Error: err.Error()})
 		}
 	}()

@@ -57,7 +57,7 @@ func newMender(e fault.Engine, atMost time.Duration) *mender {
 	if atMost <= 0 {
 		atMost = patience
 	}
-	return &mender{world: fault.World{Engine: e}, patience: atMost, turns: make(chan struct{}, heavyCalls)}
+	return &mender{world: fault.World{Engine: e, Wires: fault.NewWires()}, patience: atMost, turns: make(chan struct{}, heavyCalls)}
 }
 
 // takeBack undoes one fault, after its Apply has ended. A fault that is out

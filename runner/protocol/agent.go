@@ -126,6 +126,8 @@ type Described struct {
 	Harm   string `json:"harm"`   // "kill -9 catalog (3f2a…) through the engine, which leaves it down"
 	Remedy string `json:"remedy"` // "start catalog and wait until it is healthy"
 	Held   string `json:"held"`   // who holds it: "engine" or "kernel" (gone with the agent)
+
+	Warning string `json:"warning,omitempty"` // what people may not expect of it
 }
 
 // Applied answers Apply.

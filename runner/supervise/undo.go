@@ -51,6 +51,17 @@ func (r *run) undoAll(reason string) {
 // took records what became of faults, each once: an agent tells of an undo in
 // an event and again in its answer.
 func (r *run) took(results []protocol.UndoResult) {
+	for _, u := range r.fresh(results) {
+		for _, f := range u.Findings {
+			if f.Failed {
+				r.fail(u.Kind, fmt.Errorf("on %s: %s", u.Target.Name, f.Text))
+			}
+		}
+	}
+}
+
+// fresh records results and returns those that are news.
+func (r *run) fresh(results []protocol.UndoResult) (news []protocol.UndoResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range results {
@@ -59,6 +70,7 @@ func (r *run) took(results []protocol.UndoResult) {
 		}
 		r.results[u.ID] = u
 		r.journal.Record(u)
+		news = append(news, u)
 		if u.Error == "" && u.Ended.After(r.last) {
 			r.last = u.Ended
 		}
@@ -69,6 +81,7 @@ func (r *run) took(results []protocol.UndoResult) {
 			close(f.done)
 		}
 	}
+	return news
 }
 
 // allBack says that every part of a fault was taken back. Called with mu held.

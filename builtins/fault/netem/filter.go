@@ -1,6 +1,7 @@
 package netem
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -136,7 +137,7 @@ func (f Filter) String() string {
 		fmt.Fprintf(&b, " of port %d", f.Port)
 	}
 	if len(f.Peers) > 0 || f.PeerPort != 0 {
-		b.WriteString(map[string]string{Out: " to ", In: " from ", Both: " to and from "}[f.Direction])
+		b.WriteString(cmp.Or(map[string]string{In: " from ", Both: " to and from "}[f.Direction], " to "))
 		b.WriteString(peersText(f.Peers))
 		if f.PeerPort != 0 {
 			fmt.Fprintf(&b, " port %d", f.PeerPort)

@@ -42,7 +42,7 @@ func (e *Emulation) Warning() string {
 	switch asked := float64(e.Rate) / fullPacket; {
 	case e.Rate > 0 && asked > passes:
 		return fmt.Sprintf("limit: %d packets are too few for a rate of %s under %v of delay, which holds %.0f: the rest is dropped",
-			e.Holds(), bits(e.Rate), e.longest(), asked*held)
+			e.Holds(), Bits(e.Rate), e.longest(), asked*held)
 	case e.Rate == 0 && passes < packetsOf/5:
 		return fmt.Sprintf("limit: %d packets under %v of delay let at most %.0f packets/s pass: the rest is dropped",
 			e.Holds(), e.longest(), passes)
@@ -50,7 +50,8 @@ func (e *Emulation) Warning() string {
 	return ""
 }
 
-func bits(n int64) string {
+// Bits is a rate as people write it.
+func Bits(n int64) string {
 	switch {
 	case n >= 1e9:
 		return fmt.Sprintf("%gGbit", float64(n)/1e9)

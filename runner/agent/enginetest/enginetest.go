@@ -175,8 +175,12 @@ func Run(t testing.TB, o Options) *Container {
 			o.Network: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: o.IP}},
 		}}
 	}
+	ports := nat.PortSet{"8080/tcp": {}}
+	if host.NetworkMode.IsContainer() {
+		ports = nil // they are that container's
+	}
 	made, err := c.ContainerCreate(t.Context(), &container.Config{
-		Image: imageName, Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: nat.PortSet{"8080/tcp": {}},
+		Image: imageName, Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: ports,
 	}, host, net, nil, o.Name)
 	if err != nil {
 		t.Fatalf("create %s: %v", o.Name, err)
