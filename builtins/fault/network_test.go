@@ -270,3 +270,81 @@ func TestSharedNamespaceIsTold(t *testing.T) {
 	}
 	wantIn(t, "warning", f.Describe().Warning, beside.Name)
 }
+
+// The way of a connection through the fault: late while it is in, changed
+// without a new fault, as before once it is out.
+func TestNetem(t *testing.T) {
+	w := newWired(t)
+	f := w.inject("netem", `{"delay":300000000,"peers":["peer"],"engine":"auto"}`)
+	if took, err := w.dial(soon); err != nil || took < 250*time.Millisecond {
+		t.Errorf("a connection took %v, %v; want 300 ms at least", took, err)
+	}
+	found := f.(fault.Witness).Findings()
+	if len(found) != 1 || found[0].Figures["during_s"] < 0.25 || found[0].Figures["before_s"] <= 0 {
+		t.Errorf("got findings %+v, want a round trip of 300 ms and more", found)
+	}
+	if err := f.(fault.Updater).Update(t.Context(), w.world, json.RawMessage(`{"delay":700000000,"peers":["peer"],"engine":"auto"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if took, err := w.dial(soon); err != nil || took < 600*time.Millisecond {
+		t.Errorf("after the update a connection took %v, %v; want 700 ms at least", took, err)
+	}
+	for params, why := range map[string]string{
+		`{"delay":700000000}`:                   "which packets are meant cannot change",
+		`{"jitter":1,"peers":["peer"]}`:         "jitter: got 1ns without a delay",
+		`{"delay":1,"peers":["peer"],"port":1}`: "which packets are meant cannot change",
+	} {
+		if err := f.(fault.Updater).Update(t.Context(), w.world, json.RawMessage(params)); !errors.Is(err, fault.ErrRefused) || !strings.Contains(err.Error(), why) {
+			t.Errorf("update %s: got %v, want %q", params, err, why)
+		}
+	}
+	w.undo(f)
+	waitUntil(t, "a connection without the delay", func() bool { took, err := w.dial(soon); return err == nil && took < 250*time.Millisecond })
+	if left := w.tables(); len(left) != 0 {
+		t.Errorf("after the undo there are tables %v", left)
+	}
+	found = f.(fault.Witness).Findings()
+	if len(found) != 3 || found[2].Failed || found[2].Figures["after_s"] <= 0 {
+		t.Errorf("got findings %+v, want accounts and a round trip as before", found)
+	}
+	w.undo(f) // again: no harm
+}
+
+// Two faults on one target: those that meet some of the same packets are
+// refused, naming the first; those that meet the same, or none, compose.
+func TestNetemsCompose(t *testing.T) {
+	w := newWired(t)
+	w.inject("netem", `{"delay":200000000,"peers":["peer"]}`)
+	for _, params := range []string{`{"loss":0.5}`, `{"loss":0.5,"peers":["peer"],"protocol":"tcp"}`, `{"loss":0.5,"peers":["0.0.0.0/0"],"direction":"both"}`} {
+		_, err := w.prepare("netem", params)
+		if !errors.Is(err, fault.ErrRefused) || !strings.Contains(err.Error(), "netem of "+w.target.Name) || !strings.Contains(err.Error(), "delay 200ms") {
+			t.Errorf("%s: got %v, want a refusal that names the first", params, err)
+		}
+	}
+	second := w.inject("netem", `{"delay":300000000,"peers":["peer"]}`)
+	w.inject("netem", `{"loss":1,"peers":["192.0.2.0/24"]}`)
+	if took, err := w.dial(soon); err != nil || took < 400*time.Millisecond {
+		t.Errorf("under both a connection took %v, %v; want 500 ms at least", took, err)
+	}
+	w.undo(second)
+	waitUntil(t, "a connection under the first alone", func() bool {
+		took, err := w.dial(soon)
+		if err == nil && took < 150*time.Millisecond {
+			t.Fatalf("under the first a connection took %v, want 200 ms at least", took)
+		}
+		return err == nil && took < 450*time.Millisecond
+	})
+}
+
+// A fault that nothing has met by its end has tested nothing, and says so.
+func TestNetemThatNothingMeets(t *testing.T) {
+	w := newWired(t)
+	f := w.inject("netem", `{"delay":1000000,"peers":["192.0.2.7"]}`)
+	if found := f.(fault.Witness).Findings(); len(found) != 1 || found[0].Failed || !strings.Contains(found[0].Text, "no packet has met it so far") {
+		t.Errorf("got findings %+v, want that nothing has met it yet", found)
+	}
+	w.undo(f)
+	if found := f.(fault.Witness).Findings(); len(found) != 1 || !found[0].Failed {
+		t.Errorf("got findings %+v, want that it has harmed nothing", found)
+	}
+}
