@@ -62,11 +62,15 @@ func countFaults(exp spec.Experiment) (n int) {
 }
 
 func (f *flags) recoverCommand() *cobra.Command {
-	return &cobra.Command{
+	var install, show bool
+	c := &cobra.Command{
 		Use:   "recover",
 		Short: "Undo whatever dead runs left on this engine",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if install || show {
+				return f.installUnit(show)
+			}
 			exe, err := os.Executable()
 			if err != nil {
 				return err
@@ -92,4 +96,7 @@ func (f *flags) recoverCommand() *cobra.Command {
 			return exit(exitFailed)
 		},
 	}
+	c.Flags().BoolVar(&install, "install", false, "have systemd do it after every start of the host, with the flags given here")
+	c.Flags().BoolVar(&show, "print", false, "show the unit that --install would write")
+	return c
 }
