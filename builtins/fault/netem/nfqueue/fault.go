@@ -14,9 +14,10 @@ import (
 
 // A fault is one emulation that acts.
 type fault struct {
-	layer *nft.Layer
-	loop  *loop
-	gone  func()
+	layer  *nft.Layer
+	loop   *loop
+	filter netem.Filter
+	gone   func()
 
 	mu     sync.Mutex // of its ends: updates and undos, one at a time
 	undone bool
@@ -24,7 +25,7 @@ type fault struct {
 }
 
 func start(tables *nft.Tables, ns int, job netem.Job) (f *fault, err error) {
-	f = &fault{}
+	f = &fault{filter: job.Filter}
 	if f.layer, err = tables.Layer(ns); err != nil {
 		return nil, err
 	}
@@ -70,9 +71,13 @@ func (f *fault) Update(_ context.Context, filter netem.Filter, e netem.Emulation
 	if err := f.loop.do(func() error { return f.shape(filter, e) }); err != nil {
 		return fmt.Errorf("nfqueue: update: %w", err)
 	}
+	if f.filter.Equal(filter) {
+		return nil
+	}
 	if err := f.layer.Set(f.rule(filter)); err != nil {
 		return fmt.Errorf("nfqueue: update: %w", err)
 	}
+	f.filter = filter
 	return nil
 }
 
@@ -87,7 +92,7 @@ func (f *fault) Stats() (netem.Stats, error) {
 }
 
 func (f *fault) stats() (sum netem.Stats, err error) {
-	_ = f.loop.do(f.loop.publish) // ended: what it published last
+	ended := f.loop.do(f.loop.publish) != nil // then what it published last stands
 	f.loop.mu.Lock()
 	seen := f.loop.seen
 	f.loop.mu.Unlock()
@@ -104,6 +109,9 @@ func (f *fault) stats() (sum netem.Stats, err error) {
 		sum.Delayed += s.Delayed
 		sum.MaxDelay = max(sum.MaxDelay, s.MaxDelay)
 		slept += s.MeanDelay * time.Duration(s.Delayed)
+		if ended {
+			continue
+		}
 		_, dropped, err := f.loop.lines.of(f.loop.shapers[i].q)
 		if err != nil {
 			return sum, fmt.Errorf("nfqueue: %w", err)

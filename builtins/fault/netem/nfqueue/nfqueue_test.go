@@ -73,8 +73,14 @@ func udp(t testing.TB, n *netns.Namespace, port int, to netip.Addr, peer int) *n
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })            // UDP
-	_ = conn.SetReadBuffer(8 << 20)                   // as much as is allowed
+	t.Cleanup(func() { _ = conn.Close() }) // UDP
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = buffers(raw, 16<<20)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	_ = conn.SetDeadline(time.Now().Add(time.Minute)) // never fails
 	return conn
 }
