@@ -228,7 +228,7 @@ func (n *emulated) Lost() <-chan error { return n.keeper.lost }
 
 func (n *emulated) Describe() Words {
 	words := Words{
-		Harm:    fmt.Sprintf("netem %s, engine %s: %s of %s", n.text(), n.Used, n.Job.Filter, called(n.Target)),
+		Harm:    fmt.Sprintf("netem on %s: %s on %s; engine %s", called(n.Target), n.text(), n.Job.Filter, n.Used),
 		Remedy:  "let the packets of " + n.Target.Name + " pass as before",
 		Held:    HeldByKernel,
 		Warning: n.Emulation.Warning(),

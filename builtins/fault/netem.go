@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"chaosrunner/builtins/fault/netem"
 )
@@ -149,6 +148,3 @@ func correlated(c float64) string {
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.4g%%", x*100) }
-
-// forPeers is how long an answer of a peer may take at most, under the fault.
-func (n *Netem) slowest() time.Duration { return n.Delay + 4*n.Jitter }

@@ -339,7 +339,7 @@ func TestNetemsCompose(t *testing.T) {
 // A fault that nothing has met by its end has tested nothing, and says so.
 func TestNetemThatNothingMeets(t *testing.T) {
 	w := newWired(t)
-	f := w.inject("netem", `{"delay":1000000,"peers":["192.0.2.7"]}`)
+	f := w.inject("netem", `{"delay":1000000,"peers":["172.17.255.252"]}`)
 	if found := f.(fault.Witness).Findings(); len(found) != 1 || found[0].Failed || !strings.Contains(found[0].Text, "no packet has met it so far") {
 		t.Errorf("got findings %+v, want that nothing has met it yet", found)
 	}

@@ -30,7 +30,7 @@ type worker struct {
 	limit    time.Duration // of computing without a call
 	thinking atomic.Int64  // when the script was last given the word, as Unix ns
 	calls    atomic.Int32  // of the worker, that are being answered: then it waits for us
-	lost     atomic.Bool  // its process has ended, not by our doing
+	lost     atomic.Bool   // its process has ended, not by our doing
 	endOnce  sync.Once
 }
 

@@ -188,7 +188,7 @@ func (e *Emulation) validModel() error {
 	if (m.GE == nil) == (m.State == nil) {
 		return errors.New("loss_model: got neither or both of gemodel and state, want one of them")
 	}
-	named := map[string]float64{}
+	var named map[string]float64
 	if g := m.GE; g != nil {
 		named = map[string]float64{"p": g.P, "r": g.R, "one_h": g.OneH, "one_k": g.OneK}
 	} else {
