@@ -1,0 +1,126 @@
+package uml
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	Stage()
+	playParts()
+	os.Exit(m.Run())
+}
+
+// inside has the packages whose tests with the build tag "netem" run in the
+// guest, below the module's root.
+var inside = []string{
+	"builtins/fault/netem/qdisc",
+}
+
+// modules is what those tests need of the kernel.
+var modules = []string{
+	"net/sched/sch_netem", "net/sched/sch_prio", "net/sched/sch_tbf", "net/sched/sch_ingress",
+	"net/sched/cls_bpf", "net/sched/act_mirred", "drivers/net/ifb", "drivers/net/veth", "drivers/net/dummy",
+}
+
+// margin is what is left of the test's time after the guest was killed.
+const margin = 30 * time.Second
+
+// TestInside runs them all, in one guest. UML_ONLY and UML_RUN, patterns of
+// package and test, narrow it down.
+func TestInside(t *testing.T) {
+	need(t)
+	ctx, cancel := deadline(t)
+	defer cancel()
+	g := Guest{Dir: t.TempDir(), Modules: modules, Env: []string{"CI=" + os.Getenv("CI")}, NoXState: Oversized()}
+	root := moduleRoot(t)
+	for i, name := range inside {
+		if !strings.Contains(name, os.Getenv("UML_ONLY")) {
+			continue
+		}
+		dir := filepath.Join(root, name)
+		job := Job{
+			Name: name, Dir: dir, Binary: filepath.Join(g.Dir, fmt.Sprintf("%d.test", i)), Timeout: 5 * time.Minute,
+			Args: []string{"-test.v=test2json", "-test.paniconexit0", "-test.run=" + os.Getenv("UML_RUN")},
+		}
+		build(t, job.Binary, dir)
+		g.Jobs = append(g.Jobs, job)
+	}
+	results, err := g.Boot(ctx)
+	for i, job := range g.Jobs {
+		Replay(t, job, results[i])
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// build compiles the tests of the package in dir. It opens what they are made
+// of, so that go test knows when its cached result is out of date.
+func build(t testing.TB, binary, dir string) {
+	t.Helper()
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			said := ""
+			if exit, ok := err.(*exec.ExitError); ok {
+				said = string(exit.Stderr)
+			}
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, said)
+		}
+		return string(out)
+	}
+	run("test", "-c", "-tags", "netem", "-o", binary, ".")
+	const files = `{{if .Module}}{{if .Module.Main}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}` +
+		`{{range .TestGoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
+	for _, file := range strings.Fields(run("list", "-deps", "-test", "-tags", "netem", "-f", files, ".")) {
+		if f, err := os.Open(file); err == nil { // those that go test makes up are not there
+			f.Close()
+		}
+	}
+}
+
+func moduleRoot(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		t.Fatalf("go list -m: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func deadline(t testing.TB) (context.Context, context.CancelFunc) {
+	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if end, set := d.Deadline(); set {
+			return context.WithDeadline(context.Background(), end.Add(-margin))
+		}
+	}
+	return context.WithCancel(context.Background())
+}
+
+// need skips where a guest cannot be booted, but not in CI.
+func need(t testing.TB) {
+	t.Helper()
+	lacks := ""
+	if os.Geteuid() != 0 {
+		lacks = "root"
+	} else if _, err := exec.LookPath(Kernel); err != nil {
+		lacks = Kernel + " (Debian's package user-mode-linux)"
+	}
+	if lacks == "" {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s, and CI must have it", lacks)
+	}
+	t.Skipf("needs %s", lacks)
+}
