@@ -25,6 +25,7 @@ var inside = []string{
 
 // modules is what those tests need of the kernel.
 var modules = []string{
+	"lib/crc-ccitt", "net/ipv6/ipv6",
 	"net/sched/sch_netem", "net/sched/sch_prio", "net/sched/sch_tbf", "net/sched/sch_ingress",
 	"net/sched/cls_bpf", "net/sched/act_mirred", "drivers/net/ifb", "drivers/net/veth", "drivers/net/dummy",
 }
