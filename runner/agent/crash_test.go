@@ -125,6 +125,39 @@ func TestTwoRuns(t *testing.T) {
 	start(t, h)
 }
 
+// A run waits for whoever is about to undo what a dead one has injected: an heir,
+// a recover or a stop has its ledger, and might else undo what the new one injects.
+func TestRunWaitsForTheUndoOfOthers(t *testing.T) {
+	t.Parallel()
+	k := enginetest.Run(t, enginetest.Options{})
+	state := t.TempDir()
+	first := start(t, hello(state))
+	first.apply(order("f1", "pause", `{}`, k.Target()))
+	first.kill()
+	heir, _, err := ledger.Open(first.welcome.Ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hello(state)
+	h.Run = "second"
+	second, greeted := spawn(t).listen(), make(chan error, 1)
+	go func() { greeted <- second.greet(h) }()
+	waitUntil(t, "the second run's ledger", func() bool { return len(ledgers(t, state)) == 2 })
+	time.Sleep(500 * time.Millisecond) // an agent that does not wait answers meanwhile
+	select {
+	case err := <-greeted:
+		_ = heir.Close()
+		t.Fatalf("it was opened before the undo of the first (%v)", err)
+	default:
+	}
+	if err := heir.Close(); err != nil { // it has died too
+		t.Fatal(err)
+	}
+	if err := <-greeted; err != nil || paused(k.Inspect()) {
+		t.Errorf("got %v; paused: %v", err, paused(k.Inspect()))
+	}
+}
+
 // What is stuck stays on disk, and is told and tried again each time.
 func TestStuck(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
@@ -34,7 +35,10 @@ func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
 		if a.book != nil && path == a.book.Path() {
 			continue
 		}
-		d, err := openDead(path, a.mender)
+		d, err := a.takeOver(path)
+		if protocol.CodeOf(err) == protocol.CodeBusy {
+			return all, err
+		}
 		if errors.Is(err, ledger.ErrAlive) && only != "" {
 			return all, protocol.Errorf(protocol.CodeBusy, "agent: run %s is alive: end it with `runner stop %s`", only, only)
 		}
@@ -53,6 +57,29 @@ func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
 		all = append(all, told)
 	}
 	return all, nil
+}
+
+// patienceWithOthers is how long a run waits for the undo of another's faults by
+// another process.
+const patienceWithOthers = time.Minute
+
+// takeOver is openDead, but a run waits for whoever is undoing what is in: it has
+// the engine's lock, so that is an heir, a recover or a stop, and what that one is
+// about to take back the new run may be about to harm.
+func (a *agent) takeOver(path string) (*dead, error) {
+	for until := time.Now().Add(patienceWithOthers); ; time.Sleep(50 * time.Millisecond) {
+		d, err := openDead(path, a.mender)
+		if a.book == nil || !errors.Is(err, ledger.ErrAlive) {
+			return d, err
+		}
+		switch c, alive, _ := ledger.Read(path); {
+		case alive && len(c.In()) == 0:
+			return nil, err // it is only being closed, or kept for its rollbacks
+		case time.Now().After(until):
+			return nil, protocol.Errorf(protocol.CodeBusy, "agent: another process has been undoing what %s has injected for %v: "+
+				"see `runner status`, or end it with `runner stop`", filepath.Base(path), patienceWithOthers)
+		}
+	}
 }
 
 // openDead takes a dead agent's ledger and undoes what is in it.
