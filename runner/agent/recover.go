@@ -63,13 +63,13 @@ func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
 // another process.
 const patienceWithOthers = time.Minute
 
-// takeOver is openDead, but a run waits for whoever is undoing what is in: it has
-// the engine's lock, so that is an heir, a recover or a stop, and what that one is
-// about to take back the new run may be about to harm.
+// takeOver is openDead, but a run that has the engine for itself waits for whoever
+// is undoing what is in: that is an heir, a recover or a stop, and what it is about
+// to take back the new run may be about to harm.
 func (a *agent) takeOver(path string) (*dead, error) {
 	for until := time.Now().Add(patienceWithOthers); ; time.Sleep(50 * time.Millisecond) {
 		d, err := openDead(path, a.mender)
-		if a.book == nil || !errors.Is(err, ledger.ErrAlive) {
+		if a.book == nil || a.claims != nil || !errors.Is(err, ledger.ErrAlive) {
 			return d, err
 		}
 		switch c, alive, _ := ledger.Read(path); {

@@ -99,7 +99,9 @@ func (m *model) ofEpoch() []step {
 // settled says whether nothing is left that the ledger must tell of, as the
 // agent sees it.
 func (m *model) settled(s *state) bool {
-	return s.agent.keep <= sent || s.agent.keep == refused || s.agent.rolled == over
+	a := &s.agent
+	none := a.keep <= sent || a.keep == refused || a.keeping.rolled == over
+	return none && !a.stuck[0] && !a.stuck[1]
 }
 
 func (a *agent) allOut(m *model) bool {
@@ -114,7 +116,7 @@ func (a *agent) allOut(m *model) bool {
 // ofKeeping has the registration of the script's rollback, and of its end.
 func (m *model) ofKeeping() []step {
 	isOpen := func(s *state) bool { return s.agent.epoch == open || !m.on("latch") }
-	return []step{
+	return append([]step{
 		{name: "admits the rollback",
 			can: func(s *state) bool { return s.agent.keep == sent && isOpen(s) },
 			do:  func(s *state) { s.agent.keep = admitted }},
@@ -132,19 +134,41 @@ func (m *model) ofKeeping() []step {
 					s.book.roll = durable
 				}
 			}},
-		{name: "writes the rollback's end", hits: []string{"before-fsync-rolled"},
-			can: func(s *state) bool { return s.agent.rolled == sent },
-			do:  func(s *state) { s.agent.rolled, s.book.rolled = written, max(s.book.rolled, written) }},
-		{name: "has the rollback's end on disk",
-			can: func(s *state) bool { return s.agent.rolled == written },
-			do:  func(s *state) { s.agent.rolled = over; m.syncRolled(s) }},
-	}
+		{name: "is asked for a rollback that it does not have",
+			can: func(s *state) bool {
+				return s.agent.keeping.rolling == sent && (s.agent.keep <= sent || s.agent.keep == refused)
+			},
+			do: func(s *state) { s.agent.keeping.rolling = refused }},
+	}, m.ofAccount(func(s *state) *keeping { return &s.agent.keeping }, func(s *state) bool { return s.agent.keep == over })...)
 }
 
-func (m *model) syncRolled(s *state) {
-	s.past.recorded = true // its keeper said so
-	if m.on("fsync of a rollback's end") {
-		s.book.rolled = durable
+// ofAccount has the records of a rollback's begin and end. One that is being
+// registered is waited for.
+func (m *model) ofAccount(of func(*state) *keeping, kept func(*state) bool) []step {
+	return []step{
+		{name: "writes the rollback's begin", hits: []string{"before-fsync-rolling"},
+			can: func(s *state) bool { return of(s).rolling == sent && kept(s) },
+			do:  func(s *state) { of(s).rolling, s.book.rolling = written, max(s.book.rolling, written) }},
+		{name: "has the rollback's begin on disk",
+			can: func(s *state) bool { return of(s).rolling == written },
+			do: func(s *state) {
+				s.leave()
+				of(s).rolling = over
+				if m.on("fsync of a rollback's begin") {
+					s.book.rolling = durable
+				}
+			}},
+		{name: "writes the rollback's end", hits: []string{"before-fsync-rolled"},
+			can: func(s *state) bool { return of(s).rolled == sent },
+			do:  func(s *state) { of(s).rolled, s.book.rolled = written, max(s.book.rolled, written) }},
+		{name: "has the rollback's end on disk",
+			can: func(s *state) bool { return of(s).rolled == written },
+			do: func(s *state) {
+				of(s).rolled, s.past.recorded = over, true // whoever has run it is told
+				if m.on("fsync of a rollback's end") {
+					s.book.rolled = durable
+				}
+			}},
 	}
 }
 
@@ -220,8 +244,11 @@ func (m *model) ofFault(i int) []step {
 				s.book.undone[i] = s.book.undone[i] || !m.on("undone after the undo")
 			}},
 		{name: "undoes fault" + number(i), hits: []string{"after-undo"},
-			can: func(s *state) bool { return s.agent.undo[i] == begun && m.mayUndo(s, i) },
+			can: func(s *state) bool { return s.agent.undo[i] == begun && m.mayUndo(s, i) && !s.past.away },
 			do:  func(s *state) { s.agent.undo[i] = back; m.takeBack(s, i) }},
+		{name: "gives up the undo of fault" + number(i), // its engine is away
+			can: func(s *state) bool { return s.agent.undo[i] == begun && s.past.away },
+			do:  func(s *state) { s.agent.undo[i], s.agent.stuck[i] = out, true }},
 		{name: "records that fault" + number(i) + " is out", hits: []string{"after-undone"},
 			can: func(s *state) bool { return s.agent.undo[i] == back },
 			do:  func(s *state) { s.agent.undo[i], s.book.undone[i] = out, true }},

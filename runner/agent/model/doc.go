@@ -22,7 +22,7 @@
 // What the real code does to keep its promises is a guard here (guards_test.go),
 // and each can be switched off. TestGuards does, one after the other: a guard
 // without which nothing breaks would mean that the model is blind there, or that
-// the code has one too many. Three are backed up by others, and say so.
+// the code has one too many. Two have others behind them, and say so.
 //
 // The model stays with the code by two tests. TestFailpoints: steps and the code's
 // failpoints, at which the crash sweep strikes, are the same. TestRealAgent: a real
@@ -37,7 +37,10 @@
 //     that an undo waits for it, or never.
 //   - Between a fault's last look at its container and the engine's act nobody
 //     else restarts that. The engine's API knows no generations.
+//   - Whoever has leave to run a script's rollback runs it at once: should its
+//     keeper die at that moment, another start may run it beside him.
 //   - A process that was not struck gets time: three seconds of silence are death.
-//   - The foe strikes at most three times, and spares the last of the heirs that
-//     a supervisor starts.
+//   - The foe strikes at most three times (a power cut strikes all at once), and
+//     spares the last of the heirs that a supervisor starts.
+//   - A run has the engine for itself; those that share one are not modelled.
 package model

@@ -76,7 +76,7 @@ func (m *model) ofFoe() []step {
 			func(s *state) { m.cutPower(s, keeps) })
 	}
 	once("fills the disk", m.disk, func(s *state) bool { return !s.past.full }, func(s *state) { s.past.full = true })
-	once("lets no worker start", m.unable, func(s *state) bool { return !s.past.unable }, func(s *state) { s.past.unable = true })
+	once("takes the engine away", m.away, func(s *state) bool { return !s.past.away }, func(s *state) { s.past.away = true })
 	once("restarts the container, and harms it", m.foreign,
 		func(s *state) bool { return !s.world[0].successor && !s.world[0].asked },
 		func(s *state) { s.world[0].successor, s.world[0].theirs, s.world[0].harm = true, true, false })
@@ -105,6 +105,9 @@ func (m *model) cutPower(s *state, keeps bool) {
 		}
 		if b.roll == written {
 			b.roll = 0
+		}
+		if b.rolling == written {
+			b.rolling = 0
 		}
 		if b.rolled == written {
 			b.rolled = 0

@@ -32,13 +32,14 @@ var guards = []guard{
 	{"kill first", "supervise run.secondAgent", stops, nil},
 	{"undo only", "agent agent.admit", aFault, nil},
 
-	{"fsync of a rollback", "agent/ledger Ledger.Rollback", aRollbackAndPowerCut, nil},
-	{"fsync of a rollback's end", "agent/ledger Ledger.Rolled", aRollbackAndPowerCut, nil},
-	{"close keeps what is left", "agent agent.close", noWorker, nil},
-	{"recover keeps the rollbacks", "agent agent.settle", aRollback, nil},
-	{"registration", "supervise run.rollbacksLeft", aRollback, nil},
-	{"account", "supervise run.runRollbacks", aRollback, nil},
-	{"what has not begun is kept", "supervise run.rollBack", noWorker, nil},
+	{"close keeps what is left", "agent agent.close", theEngineAway, nil},
+	{"recover keeps what is stuck", "agent agent.settle", theEngineAway, nil},
+	{"fsync of a rollback", "agent agent.keep", aRollbackAndPowerCut, nil},
+	{"fsync of a rollback's begin", "agent agent.rolling", aRollbackAndPowerCut, nil},
+	{"fsync of a rollback's end", "agent agent.rolled", aRollbackAndPowerCut, nil},
+	{"recover keeps the rollbacks", "agent agent.settle", aRollbackAndRecover, nil},
+	{"registration", "supervise run.register", aRollback, nil},
+	{"account", "supervise run.rollAll", aRollback, nil},
 }
 
 // known has the guards by name.

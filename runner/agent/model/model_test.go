@@ -23,8 +23,10 @@ func TestPromises(t *testing.T) {
 func TestGuards(t *testing.T) {
 	for _, g := range guards {
 		t.Run(g.name, func(t *testing.T) {
-			if f := without(g.in, g.spare...); f.broken != "" {
-				t.Fatalf("without %q alone: %v", g.spare, f)
+			if len(g.spare) > 0 { // else it is TestPromises' to explore
+				if f := without(g.in, g.spare...); f.broken != "" {
+					t.Fatalf("without %q alone: %v", g.spare, f)
+				}
 			}
 			f := without(g.in, append(slices.Clone(g.spare), g.name)...)
 			if f.broken == "" {

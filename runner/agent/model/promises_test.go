@@ -17,15 +17,17 @@ func (m *model) broken(s *state, quiet bool) string {
 		return "an undo has touched a successor"
 	case s.past.late:
 		return "injected after the undo of everything"
-	case s.agent.epoch == closed && s.anyHarm():
+	case s.agent.epoch == closed && s.anyHarm() && !s.past.away:
 		return "the epoch is closed and harm is in"
 	case m.rollback && s.past.again:
-		return "a rollback was begun again though its end was recorded"
+		return "leave was given for a rollback whose end was recorded"
 	case (s.past.told || s.book.roll == durable) && s.past.ran == 0 && !(s.book.there && s.pending()):
 		return "a rollback is lost"
+	case s.past.ran > 0 && s.book.rolling != durable:
+		return "a rollback has run that is not on record as begun"
 	}
 	for n, u := range s.undoer {
-		if (u.at == settled || u.at == keeping) && s.anyHarm() {
+		if (u.at == settled || u.at == keeper) && s.anyHarm() && !s.past.away {
 			return "whoever took the ledger over has ended, and harm is in"
 		}
 		if n > 0 && u.life.alive() && s.start[n-1].opened && (s.anyHarm() || s.amidst()) {
@@ -53,13 +55,13 @@ func (m *model) brokenInTheEnd(s *state) string {
 	lived := func(l life) bool { return l == running || l == ended }
 	// Others have the ledger: the supervisor's heirs leave it to them.
 	outrun := s.super.heirs == heirsAtMost && s.undoer[0].at == busy && s.book.flock != theAgent
-	alone := s.super.life == ended && len(m.starts) == 0 && !s.past.unable
+	alone := s.super.life == ended && len(m.starts) == 0
 	switch {
-	case (lived(s.super.life) && !outrun || lived(s.agent.life)) && s.anyHarm():
+	case (lived(s.super.life) && !outrun || lived(s.agent.life)) && s.anyHarm() && !s.past.away:
 		return "a leak though the supervisor or the agent lived and ran"
 	case len(m.off) == 0 && s.super.life == running:
 		return "the supervisor never ends"
-	case alone && s.past.blows == 0 && s.book.there:
+	case alone && s.past.blows == 0 && s.book.there && !s.past.away:
 		return "a run that nobody has disturbed has left a ledger"
 	case alone && s.past.told && s.past.ran != 1:
 		return "the supervisor lived, and a rollback has not run exactly once"

@@ -13,18 +13,18 @@ var (
 	aFullDisk    = scenario{name: "a full disk", faults: one, blows: 1, disk: true, starts: []kind{recovering}}
 	fromTheHello = scenario{name: "from the hello on, then recover and the next run", faults: one, birth: true, blows: 1, stops: true, starts: []kind{recovering, anotherRun}}
 
-	recovers     = scenario{name: "recover twice, also at the same time", faults: one, blows: 2, starts: []kind{recovering, recovering}}
+	recovers     = scenario{name: "recover twice, also at the same time, after both were killed at once", faults: one, blows: 1, host: true, starts: []kind{recovering, recovering}}
 	theNextRun   = scenario{name: "the next run", faults: one, blows: 2, stops: true, starts: []kind{anotherRun}}
 	theRedButton = scenario{name: "the red button", faults: one, blows: 2, stops: true, hangs: true, starts: []kind{stopButton}}
 
 	aRollback            = scenario{name: "a rollback of the script", faults: one, rollback: true, blows: 2, stops: true}
-	aRollbackAndRecover  = scenario{name: "a rollback of the script, and recover", rollback: true, blows: 2, stops: true, starts: []kind{recovering}}
-	aRollbackAndPowerCut = scenario{name: "a rollback of the script, a power cut, then recover twice", rollback: true, blows: 1, host: true, starts: []kind{recovering, recovering}}
-	noWorker             = scenario{name: "a rollback of the script that cannot begin, then recover", rollback: true, blows: 1, unable: true, starts: []kind{recovering}}
+	aRollbackAndRecover  = scenario{name: "a rollback of the script, and recover", rollback: true, blows: 2, starts: []kind{recovering}}
+	aRollbackAndPowerCut = scenario{name: "a rollback of the script, a power cut, then recover", rollback: true, blows: 1, host: true, starts: []kind{recovering}}
+	theEngineAway        = scenario{name: "an engine that stays away, and recover", faults: one, blows: 1, away: true, starts: []kind{recovering}}
 )
 
 var scenarios = []scenario{
 	aFault, stops, hangs, twoHolders, aSuccessor, aPowerCut, aFullDisk, fromTheHello,
 	recovers, theNextRun, theRedButton,
-	aRollback, aRollbackAndRecover, aRollbackAndPowerCut, noWorker,
+	aRollback, aRollbackAndRecover, aRollbackAndPowerCut, theEngineAway,
 }

@@ -33,21 +33,22 @@ type supervisor struct {
 	inject uint8 // of the present fault: 0, admitted, sent
 	fault  uint8 // how many were asked for
 	reg    uint8 // the script's rollback: 0, sent, told
-	roll   uint8 // 0, seen: it has run, sent: the ledger is told, over
+	roll   uint8 // its run: 0, asked, seen: it has run, sent: the ledger is told, over
 	lost   bool  // its first agent is given up
 	heirs  uint8 // how many were started
 }
 
 // Steps of one request.
 const (
-	sent     uint8 = iota + 1
-	admitted       // its place is taken
-	written        // in the page cache
-	durable        // fsynced
-	harming        // the engine has the call
-	seen           // the harm is there
-	over           // nobody waits for it any more
-	refused        // nothing was touched
+	sent uint8 = iota + 1
+	asked
+	admitted // its place is taken
+	written  // in the page cache
+	durable  // fsynced
+	harming  // the engine has the call
+	seen     // the harm is there
+	over     // nobody waits for it any more
+	refused  // nothing was touched
 )
 
 // Steps of one undo.
@@ -81,20 +82,25 @@ type agent struct {
 	epoch    uint8
 	apply    [2]uint8
 	undo     [2]uint8
+	stuck    [2]bool
 	keep     uint8 // the registration of the script's rollback
-	rolled   uint8 // the record of its end: 0, sent, written, over
+	keeping  keeping
 	undoAll  bool  // the call has come
 	close    uint8 // 0, sent, over
 	released bool
 	term     bool // a signal has come
 }
 
+// Keeping is what an agent does for whoever runs the script's rollback: the
+// records of its begin and of its end.
+type keeping struct{ rolling, rolled uint8 }
+
 // Where an undo-only agent, or a stop, is.
 const (
 	waiting uint8 = iota
 	holding       // the flock is its own
 	settled       // whatever it found is undone
-	keeping       // and it keeps the ledger for the script's rollback
+	keeper        // and it keeps the ledger for the script's rollback
 	nothing       // there was no ledger
 	busy          // the flock is somebody else's: left alone
 )
@@ -112,10 +118,11 @@ const (
 // or the agent of a later start.
 type undoer struct {
 	life
-	at     uint8
-	fault  uint8 // the one it is at
-	undo   uint8
-	rolled uint8 // as the agent's
+	at    uint8
+	fault uint8 // the one it is at
+	undo  uint8
+	stuck [2]bool
+	keeping
 }
 
 // A start is a later `runner recover`, `runner` or `runner stop`.
@@ -127,12 +134,13 @@ type start struct {
 
 // The ledger of the run.
 type ledger struct {
-	there  bool // it has its name
-	flock  uint8
-	intent [2]uint8 // 0, written, durable
-	undone [2]bool
-	roll   uint8 // the script's rollback: 0, written, durable
-	rolled uint8 // its end: 0, written, durable
+	there   bool // it has its name
+	flock   uint8
+	intent  [2]uint8 // 0, written, durable
+	undone  [2]bool
+	roll    uint8 // the script's rollback: 0, written, durable
+	rolling uint8 // its begin
+	rolled  uint8 // its end
 }
 
 // One fault, as the world has it.
@@ -149,13 +157,13 @@ type past struct {
 	told     bool  // the script was told that its rollback is registered
 	ran      uint8 // how often it has run, at most 2
 	recorded bool  // its keeper has said that its end is on disk
-	again    bool  // it was begun after that
+	again    bool  // leave to run it was given after that
 	touched  bool  // an undo has touched a successor
 	late     bool  // harm was begun after the end of an undo of everything
 	blows    uint8 // that processes have got
 	lost     bool  // the host was
 	full     bool  // the disk is
-	unable   bool  // a worker for the rollback could not be started
+	away     bool  // the engine does not answer any more
 }
 
 type state struct {

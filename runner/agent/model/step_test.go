@@ -45,7 +45,7 @@ type scenario struct {
 	host    bool  // the host may be lost, with all that was not synced
 	disk    bool  // the disk may be full when an intent is written
 	foreign bool  // somebody else may restart the container, and harm that one
-	unable  bool  // a worker for the script's rollback may not start
+	away    bool  // the engine may stop answering
 }
 
 // A model is a scenario under the guards that are on.
@@ -138,10 +138,10 @@ func (m *model) mayUndo(s *state, i int) bool {
 	return !s.world[i].asked || !m.on("landing")
 }
 
+// leave is what whoever runs the script's rollback needs first.
+func (s *state) leave() { s.past.again = s.past.again || s.past.recorded }
+
 // run is the script's rollback being run.
-func (s *state) run() {
-	s.past.ran = min(s.past.ran+1, 2)
-	s.past.again = s.past.again || s.past.recorded
-}
+func (s *state) run() { s.past.ran = min(s.past.ran+1, 2) }
 
 func (b *ledger) remove() { b.there = false }

@@ -99,10 +99,13 @@ func (m *model) ofReplacing() []step {
 			},
 			do: func(s *state) {
 				s.super.at = after
-				if s.undoer[0].at != keeping {
+				switch {
+				case s.undoer[0].at != keeper:
 					s.super.roll = over // others have seen to it, or there was none
-				} else if s.super.roll == sent {
+				case s.super.roll == sent:
 					s.super.roll = seen // it has run; this one has yet to be told
+				case s.super.roll == asked:
+					s.super.roll = 0
 				}
 			}},
 		{name: "gives its heir up",
@@ -119,10 +122,7 @@ func (m *model) ofReplacing() []step {
 				return s.super.at == replacing && !more(s) && (h.life != running || h.at == busy)
 			},
 			do: func(s *state) {
-				s.super.at = after
-				if m.on("account") || s.super.roll != 0 {
-					s.super.roll = over
-				}
+				s.super.at, s.super.roll = after, over
 			}},
 	}
 }
@@ -135,67 +135,67 @@ func (m *model) loseAgent(s *state) {
 }
 
 // owes says whether the script's rollback has yet to run or to be recorded, as far
-// as the supervisor knows.
+// as the supervisor knows: it was asked for, or the heir has found it.
 func (m *model) owes(s *state) bool {
 	switch {
 	case !m.rollback || s.super.roll == over:
 		return false
-	case s.super.lost && s.undoer[0].at == keeping:
+	case s.super.lost && s.undoer[0].at == keeper:
 		return true
+	case !m.on("registration"):
+		return s.super.reg == over
 	}
-	return s.super.reg == over
+	return s.super.reg != 0
 }
 
-// keeper is the agent that keeps account of the rollbacks, while it can be asked.
-func (s *state) keeper() (rolled *uint8, ok bool) {
+// keeper is the agent that keeps account of the rollbacks, and whether it can be
+// asked.
+func (s *state) keeper() (k *keeping, ok bool) {
 	if !s.super.lost {
-		return &s.agent.rolled, s.agent.life == running
+		return &s.agent.keeping, s.agent.life == running
 	}
 	h := &s.undoer[0]
-	return &h.rolled, h.life == running && h.at == keeping
+	return &h.keeping, h.life == running && h.at == keeper
 }
 
 // ofRollback has the steps from the undo of everything to the end.
 func (m *model) ofRollback() []step {
-	asked := func(s *state) bool { _, ok := s.keeper(); return ok }
+	has := func(s *state) bool { _, ok := s.keeper(); return ok }
+	exhausted := func(s *state) bool { return s.super.lost && s.super.heirs == heirsAtMost }
 	return when(func(s *state) bool { return s.super.at >= after }, "", []step{
+		{name: "asks whether the rollback may begin",
+			can: func(s *state) bool { return s.super.at == after && m.owes(s) && s.super.roll == 0 && has(s) },
+			do:  func(s *state) { k, _ := s.keeper(); *k, s.super.roll = keeping{rolling: sent}, asked }},
+		{name: "hears that there is none to run",
+			can: func(s *state) bool { k, _ := s.keeper(); return s.super.roll == asked && k.rolling == refused },
+			do:  func(s *state) { s.super.roll = over }},
 		{name: "runs the rollback", hits: []string{"run-rollback", "run-rolled"},
 			can: func(s *state) bool {
-				ready := s.super.at == after && m.owes(s) && s.super.roll == 0
-				return ready && !s.past.unable && (asked(s) || !m.on("account"))
-			},
-			do: func(s *state) { s.run(); s.super.roll = seen }},
-		{name: "cannot begin the rollback",
-			can: func(s *state) bool {
-				return s.super.at == after && m.owes(s) && s.super.roll == 0 && s.past.unable && asked(s)
+				k, _ := s.keeper()
+				unasked := !m.on("account") && s.super.at == after && m.owes(s) && s.super.roll == 0
+				return s.super.roll == asked && k.rolling == over || unasked
 			},
 			do: func(s *state) {
-				s.super.roll = over
-				if !m.on("what has not begun is kept") {
-					s.super.roll = seen
+				if s.super.roll == 0 {
+					s.leave()
 				}
+				s.run()
+				s.super.roll = seen
 			}},
 		{name: "has the rollback's end recorded",
-			can: func(s *state) bool { return s.super.roll == seen && asked(s) },
-			do:  func(s *state) { rolled, _ := s.keeper(); *rolled, s.super.roll = sent, sent }},
+			can: func(s *state) bool { return s.super.roll == seen && has(s) },
+			do:  func(s *state) { k, _ := s.keeper(); k.rolled, s.super.roll = sent, sent }},
 		{name: "hears that the rollback's end is recorded",
-			can: func(s *state) bool { rolled, ok := s.keeper(); return s.super.roll == sent && ok && *rolled == over },
+			can: func(s *state) bool { k, ok := s.keeper(); return s.super.roll == sent && ok && k.rolled == over },
 			do:  func(s *state) { s.super.roll = over }},
-		{name: "cannot have the rollback's end recorded",
+		{name: "leaves the rollback to recover",
 			can: func(s *state) bool {
-				return m.owes(s) && s.super.roll != 0 && !asked(s) && (!m.on("account") || s.super.heirs == heirsAtMost)
-			},
-			do: func(s *state) { s.super.roll = over }},
-		{name: "cannot have the rollback run",
-			can: func(s *state) bool {
-				return m.owes(s) && s.super.roll == 0 && !asked(s) && m.on("account") && s.super.lost && s.super.heirs == heirsAtMost
+				return s.super.at == after && m.owes(s) && !has(s) && (!m.on("account") || exhausted(s))
 			},
 			do: func(s *state) { s.super.roll = over }},
 
 		{name: "closes", hits: []string{"run-close"},
-			can: func(s *state) bool {
-				return s.super.at == after && !m.owes(s) && s.super.inject == 0 && (s.super.reg != sent || !m.on("registration"))
-			},
+			can: func(s *state) bool { return s.super.at == after && !m.owes(s) && s.super.inject == 0 },
 			do: func(s *state) {
 				s.super.at = closing
 				if !s.super.lost {

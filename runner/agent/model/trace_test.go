@@ -43,6 +43,7 @@ func TestRealAgent(t *testing.T) {
 	a.call(protocol.CallRollback, rollback)
 	a.call(protocol.CallApply, fault)
 	a.call(protocol.CallUndoAll, protocol.UndoAll{Reason: "end"})
+	a.call(protocol.CallRolling, protocol.Rolled{ID: "r1"})
 	a.call(protocol.CallRolled, protocol.Rolled{ID: "r1"})
 	a.call(protocol.CallClose, nil)
 	a.end()

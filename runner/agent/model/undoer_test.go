@@ -9,7 +9,7 @@ func (m *model) ofUndoer(n int) []step {
 	u := func(s *state) *undoer { return &s.undoer[n] }
 	is := func(at uint8) func(*state) bool { return func(s *state) bool { return u(s).at == at } }
 	patient := func(s *state) bool { // a run waits for whoever is about to undo what it would run into
-		return n > 0 && m.starts[n-1] == anotherRun && s.present(m) != none && m.on("wait for the undo of others")
+		return n > 0 && m.starts[n-1] == anotherRun && s.next(m, &undoer{}) != none && m.on("wait for the undo of others")
 	}
 	farewell := []string{"after-latch", "before-release", "after-closed"} // of an epoch in which nothing was injected
 	if stops {
@@ -36,36 +36,35 @@ func (m *model) ofUndoer(n int) []step {
 			},
 			do: func(s *state) { u(s).at = busy }},
 		{name: "begins an undo", hits: []string{"before-undo", "after-undoing"},
-			can: func(s *state) bool { return is(holding)(s) && u(s).undo == 0 && s.present(m) != none },
-			do:  func(s *state) { u(s).undo, u(s).fault = begun, s.present(m) }},
+			can: func(s *state) bool { return is(holding)(s) && u(s).undo == 0 && s.next(m, u(s)) != none },
+			do:  func(s *state) { u(s).undo, u(s).fault = begun, s.next(m, u(s)) }},
 		{name: "undoes", hits: []string{"after-undo"},
-			can: func(s *state) bool { return u(s).undo == begun && m.mayUndo(s, int(u(s).fault)) },
+			can: func(s *state) bool { return u(s).undo == begun && m.mayUndo(s, int(u(s).fault)) && !s.past.away },
 			do:  func(s *state) { u(s).undo = back; m.takeBack(s, int(u(s).fault)) }},
+		{name: "gives an undo up", // its engine is away
+			can: func(s *state) bool { return u(s).undo == begun && s.past.away },
+			do:  func(s *state) { u(s).stuck[u(s).fault], u(s).undo = true, 0 }},
 		{name: "records an undo", hits: []string{"after-undone"},
 			can: func(s *state) bool { return u(s).undo == back },
 			do:  func(s *state) { s.book.undone[u(s).fault], u(s).undo = true, 0 }},
 		{name: "settles the ledger", hits: []string{"before-settle", "before-open"},
-			can: func(s *state) bool { return is(holding)(s) && u(s).undo == 0 && s.present(m) == none },
+			can: func(s *state) bool { return is(holding)(s) && u(s).undo == 0 && s.next(m, u(s)) == none },
 			do: func(s *state) {
 				switch {
 				case stops: // it stays for the run's end to be told
 					u(s).at, s.book.flock = settled, nobody
 				case s.pending() && m.on("recover keeps the rollbacks"):
-					u(s).at = keeping
+					u(s).at = keeper
+				case u(s).anyStuck() && m.on("recover keeps what is stuck"):
+					u(s).at, s.book.flock = settled, nobody
 				default:
 					u(s).at, s.book.flock = settled, nobody
 					s.book.there = false
 				}
 			}},
-		{name: "writes the rollback's end", hits: []string{"before-fsync-rolled"},
-			can: func(s *state) bool { return u(s).rolled == sent },
-			do:  func(s *state) { u(s).rolled, s.book.rolled = written, max(s.book.rolled, written) }},
-		{name: "has the rollback's end on disk, and the ledger goes",
-			can: func(s *state) bool { return u(s).rolled == written },
-			do: func(s *state) {
-				m.syncRolled(s)
-				u(s).rolled, s.book.there, s.book.flock = over, false, nobody
-			}},
+		{name: "has nothing left to keep the ledger for", hits: []string{"before-remove-dead"},
+			can: func(s *state) bool { return u(s).rolled == over && s.book.flock == me && !u(s).anyStuck() },
+			do:  func(s *state) { s.book.there, s.book.flock = false, nobody }},
 		{name: "ends", hits: farewell,
 			can: func(s *state) bool {
 				owner := s.super.life
@@ -76,6 +75,7 @@ func (m *model) ofUndoer(n int) []step {
 			},
 			do: func(s *state) { u(s).life = ended; s.die(me) }},
 	}
+	all = append(all, m.ofAccount(func(s *state) *keeping { return &u(s).keeping }, func(*state) bool { return true })...)
 	if n == 0 {
 		all = append(all, step{name: "harms, as the first agent would",
 			can: func(s *state) bool {
@@ -108,15 +108,17 @@ func (m *model) ofUndoer(n int) []step {
 
 const none = 99
 
-// present is the last fault that is in, as the ledger says.
-func (s *state) present(m *model) uint8 {
+// next is the last fault that is in, as the ledger says, and that is not stuck.
+func (s *state) next(m *model, u *undoer) uint8 {
 	for i := len(m.faults) - 1; i >= 0; i-- {
-		if s.book.intent[i] != 0 && !s.book.undone[i] {
+		if s.book.intent[i] != 0 && !s.book.undone[i] && !u.stuck[i] {
 			return uint8(i)
 		}
 	}
 	return none
 }
+
+func (u *undoer) anyStuck() bool { return u.stuck[0] || u.stuck[1] }
 
 // ofStart has the steps of a later start. It may come at any time, and is over
 // when its agent has answered and the dead run's rollback has run.
@@ -132,7 +134,7 @@ func (m *model) ofStart(n int) []step {
 				u(s).life = running
 			}
 		}}
-	keeps := func(s *state) bool { return u(s).life == running && u(s).at == keeping }
+	keeps := func(s *state) bool { return u(s).life == running && u(s).at == keeper }
 	all := []step{
 		{name: "takes the engine", hits: []string{"after-lock"},
 			can: func(s *state) bool { return u(s).life == unborn && (s.lock == nobody || !m.on("lock")) },
@@ -148,17 +150,12 @@ func (m *model) ofStart(n int) []step {
 		{name: "opens",
 			can: func(s *state) bool { return m.starts[n] == anotherRun && !o(s).opened && u(s).at > holding },
 			do:  func(s *state) { o(s).opened = true }},
+		{name: "asks whether the dead run's rollback may begin",
+			can: func(s *state) bool { return keeps(s) && o(s).roll == 0 },
+			do:  func(s *state) { o(s).roll, u(s).rolling = asked, sent }},
 		{name: "runs the dead run's rollback", hits: []string{"run-rollback"},
-			can: func(s *state) bool { return keeps(s) && o(s).roll == 0 && !s.past.unable },
+			can: func(s *state) bool { return o(s).roll == asked && u(s).rolling == over },
 			do:  func(s *state) { s.run(); o(s).roll = seen }},
-		{name: "cannot begin the dead run's rollback",
-			can: func(s *state) bool { return keeps(s) && o(s).roll == 0 && s.past.unable },
-			do: func(s *state) {
-				o(s).roll = over
-				if !m.on("what has not begun is kept") {
-					o(s).roll = seen
-				}
-			}},
 		{name: "has the rollback's end recorded",
 			can: func(s *state) bool { return keeps(s) && o(s).roll == seen },
 			do:  func(s *state) { o(s).roll, u(s).rolled = sent, sent }},
@@ -169,8 +166,8 @@ func (m *model) ofStart(n int) []step {
 					return false
 				case u(s).life != running: // it has died, or does not answer for too long
 					return true
-				case u(s).at == keeping:
-					return o(s).roll == over || u(s).rolled == over
+				case u(s).at == keeper:
+					return u(s).rolled == over
 				}
 				return u(s).at > holding && (m.starts[n] != anotherRun || o(s).opened)
 			},
