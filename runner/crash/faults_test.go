@@ -32,6 +32,14 @@ var rows = []row{
 	{kind: "stop", inject: graceful("stop")},
 	{kind: "pause", inject: simply("pause"), sick: true},
 	{kind: "restart", inject: graceful("restart")},
+	// Their peers are networks: a peer that the other fault has killed has no
+	// address to be named by.
+	{kind: "netem", wired: true, kernel: true, inject: func(target, _ string) string {
+		return fmt.Sprintf(`netem(%q, delay = "100ms", loss = "5%%", peers = "172.16.0.0/12", direction = "both")`, target)
+	}},
+	{kind: "partition", wired: true, kernel: true, inject: func(target, _ string) string {
+		return fmt.Sprintf(`partition(%q, "172.16.0.0/12")`, target)
+	}},
 }
 
 func simply(builtin string) func(target, peer string) string {

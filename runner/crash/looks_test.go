@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"chaosrunner/builtins/fault/netem/nft"
+	"chaosrunner/builtins/fault/netns"
 )
 
 // A look is one side of a target's world, beside its state. see puts it in
@@ -22,6 +26,44 @@ var looks = []look{
 	{"disk", seeDisk},
 	{"limits", seeLimits},
 	{"processes", seeProcesses},
+	{"network", seeNetwork},
+}
+
+// seeNetwork tells the tables of ours and the qdiscs in the target's network
+// namespace, and whether the kernel hands any of its packets to a queue.
+func seeNetwork(pid int) (string, error) {
+	ns, err := netns.OfProcess(pid)
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close() //nolint:errcheck // read only
+	tables, err := nft.List(ns.Fd())
+	if err != nil {
+		return "", err
+	}
+	all := []string{fmt.Sprintf("tables %v", tables)}
+	err = ns.Inside(func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			qdiscs, err := netlink.QdiscList(link)
+			if err != nil {
+				return err
+			}
+			for _, q := range qdiscs {
+				all = append(all, fmt.Sprintf("%s %s %s", link.Attrs().Name, q.Type(), netlink.HandleStr(q.Attrs().Handle)))
+			}
+		}
+		queues, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
+		if os.IsNotExist(err) { // not loaded yet: there is no queue
+			err = nil
+		}
+		all = append(all, fmt.Sprintf("queues %q", strings.TrimSpace(string(queues))))
+		return err
+	})
+	return strings.Join(all, ", "), err
 }
 
 // seeDisk tells the free space of the target's own file system, and its files.

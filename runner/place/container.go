@@ -45,6 +45,8 @@ var rights = []struct{ capability, purpose string }{
 	{"KILL", "signal a target's process, whatever its user: kill(stays_down = False)"},
 	{"SYS_PTRACE", "open /proc/PID/ns/net of a target that has rights which the agent has not"},
 	{"SYS_ADMIN", "setns into that network namespace: scrapes and probes over the target's loopback"},
+	{"NET_ADMIN", "rules, queues and qdiscs of ours in that namespace: netem, partition"},
+	{"NET_RAW", "send on the packets that netem has held, and those that prove it"},
 }
 
 // A Container is a place for agents: a container on the engine, one an agent.
