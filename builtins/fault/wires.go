@@ -8,6 +8,7 @@ import (
 	"chaosrunner/builtins/fault/netem"
 	"chaosrunner/builtins/fault/netem/nfqueue"
 	"chaosrunner/builtins/fault/netem/nft"
+	"chaosrunner/builtins/fault/netem/qdisc"
 	"chaosrunner/builtins/fault/netns"
 )
 
@@ -30,7 +31,7 @@ type claim struct {
 // NewWires makes a process's wires, with the better engine first.
 func NewWires() *Wires {
 	tables := nft.NewTables()
-	return &Wires{engines: []netem.Engine{nfqueue.New(tables)}, tables: tables, claims: map[netns.ID][]*claim{}}
+	return &Wires{engines: []netem.Engine{qdisc.New(), nfqueue.New(tables)}, tables: tables, claims: map[netns.ID][]*claim{}}
 }
 
 // meets refuses a filter that means some of the packets, but not all, that

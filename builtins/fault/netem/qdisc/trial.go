@@ -5,6 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
 	"chaosrunner/builtins/fault/netem"
 	"chaosrunner/builtins/fault/netns"
 )
@@ -14,6 +17,7 @@ import (
 type trial struct {
 	mu   sync.Mutex
 	done bool
+	all  error // what it lacks for anything
 	in   error // what it lacks for incoming packets
 }
 
@@ -22,31 +26,40 @@ func (e *Engine) Available(int) error {
 	t := &e.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.done {
-		return nil
+	if !t.done {
+		t.all, t.in = try()
+		t.done = true
 	}
+	return t.all
+}
+
+// try puts everything on the loopback of a fresh namespace. in is what speaks
+// against incoming packets alone.
+func try() (all, in error) {
 	ns, err := netns.Fresh()
 	if err != nil {
-		return err
+		return err, nil
 	}
 	defer ns.Close() //nolint:errcheck // nothing was written to it
 	c, err := dial(ns.Fd())
 	if err != nil {
-		return err
+		return err, nil
 	}
 	defer c.close()
 	const base, loopback = 0x1000, 1
-	job := netem.Emulation{Delay: time.Millisecond}
+	e := netem.Emulation{Delay: time.Millisecond}
+	alone := on(loopback, nl.TcMsg{Handle: rootOf(base), Parent: root})
 	for _, step := range []struct {
 		lacks string
 		try   func() error
 	}{
+		{"sch_netem", func() error { return c.do(unix.RTM_NEWQDISC, creates, alone, kindOf("netem"), options(e, false)) }},
+		{"sch_netem", func() error { return c.do(unix.RTM_DELQDISC, 0, alone) }},
 		{"sch_prio", func() error { return c.prio(loopback, base, firstBand, nil) }},
-		{"sch_netem", func() error { return c.netem(loopback, base, firstBand, job, creates) }},
 		{"cls_bpf", func() error { return c.filter(loopback, base, firstBand, netem.Filter{}, true) }},
 	} {
 		if err := step.try(); err != nil {
-			return fmt.Errorf("this kernel lacks %s: %w", step.lacks, err)
+			return fmt.Errorf("this kernel lacks %s: %w", step.lacks, err), nil
 		}
 	}
 	ifb, err := c.ifb(base)
@@ -54,10 +67,9 @@ func (e *Engine) Available(int) error {
 		err = c.divert([]link{{loopback, "lo"}}, base, ifb, nil)
 	}
 	if err != nil {
-		t.in = fmt.Errorf("this kernel lacks ifb, sch_ingress or act_mirred: %w", err)
+		return nil, fmt.Errorf("this kernel lacks ifb, sch_ingress or act_mirred: %w", err)
 	}
-	t.done = true
-	return nil
+	return nil, nil
 }
 
 func (t *trial) incoming() error {
