@@ -147,7 +147,7 @@ func (c *conn) compare(index int, base, band uint16, want netem.Emulation) error
 			return differs(want, q.options)
 		}
 	}
-	return errors.New("the kernel has no such netem")
+	return errNone
 }
 
 // change brings all of a band's netem and filters to what it is to be.
@@ -182,10 +182,12 @@ func (s *space) change(c *conn, n uint16, to *band) error {
 		}
 	}
 	if changed == 0 {
-		return errors.New("the kernel has no such netem any more")
+		return errNone
 	}
 	return nil
 }
+
+var errNone = errors.New("the kernel has no such netem any more")
 
 // Undo implements [netem.Engine].
 func (e *Engine) Undo(_ context.Context, ns int, raw json.RawMessage) error {
@@ -221,7 +223,7 @@ func (s *space) leave(c *conn, r record) error {
 	}
 	if len(rest.held) > 0 {
 		if len(rest.held) < len(b.held) {
-			if err := s.change(c, r.Band, rest); err != nil {
+			if err := s.change(c, r.Band, rest); err != nil && !errors.Is(err, errNone) {
 				return err
 			}
 		}

@@ -1,3 +1,7 @@
+//go:build !netem
+
+// It needs no kernel that has netem.
+
 package qdisc
 
 import (

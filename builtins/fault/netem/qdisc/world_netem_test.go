@@ -95,6 +95,7 @@ func pair(t testing.TB) (e *Engine, a, b *netns.Namespace) {
 type line struct {
 	t    testing.TB
 	conn *net.UDPConn
+	sent int // by bursts
 }
 
 const echoPort = 4000
@@ -183,30 +184,43 @@ func (l *line) fast(than time.Duration) {
 	}
 }
 
-// burst sends n datagrams, not too fast for anyone, and returns what came back.
-func (l *line) burst(n int, quiet time.Duration) (texts []string) {
+// burst sends n datagrams, not too fast for anyone, and returns the numbers of
+// those that came back: all until enough have, or none comes any more.
+func (l *line) burst(n, enough int, quiet time.Duration) (numbers []int) {
 	l.t.Helper()
+	first := l.sent
+	l.sent += n
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		for i := range n {
-			_, _ = fmt.Fprintf(l.conn, "%6d", i) // what is lost shows at the other end
+			_, _ = fmt.Fprintf(l.conn, "%6d", first+i) // what is lost shows at the other end
 			if i%20 == 19 {
 				time.Sleep(time.Millisecond)
 			}
 		}
 	}()
-	for {
+	defer func() { <-sent }()
+	for len(numbers) < enough {
 		text, ok := l.receive(quiet)
-		if ok {
-			texts = append(texts, text)
-			continue
+		var number int
+		_, err := fmt.Sscan(text, &number)
+		switch {
+		case !ok && closed(sent):
+			return numbers
+		case ok && err == nil && number >= first && number < first+n: // not an earlier burst's
+			numbers = append(numbers, number)
 		}
-		select {
-		case <-sent:
-			return texts
-		default:
-		}
+	}
+	return numbers
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
