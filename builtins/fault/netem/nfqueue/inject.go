@@ -21,17 +21,18 @@ type parcel struct {
 // through.
 type injector struct {
 	fds     [2]int // IPv4, IPv6
-	mtus    map[uint32]mtu
-	n       int  // parcels on their way
-	v6      bool // these are
+	mtu     mtu    // of the interface that was asked about last
+	n       int    // parcels on their way
+	v6      bool   // these are
 	slots   [letters]slot
 	headers [letters]mmsghdr
 	lost    uint64 // for want of room
 }
 
 type mtu struct {
+	link  uint32
 	bytes int
-	asked time.Time
+	asked time.Duration
 }
 
 // slot has all that a message to the kernel points to.
@@ -43,7 +44,7 @@ type slot struct {
 
 // newInjector makes the sockets. The caller is in the namespace.
 func newInjector(priority uint32) (*injector, error) {
-	j := &injector{fds: [2]int{-1, -1}, mtus: map[uint32]mtu{}}
+	j := &injector{fds: [2]int{-1, -1}}
 	for i, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
 		if err == unix.EAFNOSUPPORT && family == unix.AF_INET6 {
@@ -76,14 +77,12 @@ func (j *injector) close() {
 
 // fits says that a packet can be sent as it is: the kernel cuts none into
 // fragments for a raw socket.
-func (j *injector) fits(p packet) bool {
+func (j *injector) fits(p packet, now time.Duration) bool {
 	const long = 10 * time.Second
-	m := j.mtus[p.out]
-	if now := time.Now(); now.Sub(m.asked) > long {
-		m = mtu{j.askMTU(int(p.out)), now}
-		j.mtus[p.out] = m
+	if j.mtu.link != p.out || now-j.mtu.asked > long || j.mtu.bytes == 0 {
+		j.mtu = mtu{link: p.out, bytes: j.askMTU(int(p.out)), asked: now}
 	}
-	return p.length <= m.bytes
+	return p.length <= j.mtu.bytes
 }
 
 // askMTU is 0 where nothing is known, so that nothing fits.
@@ -176,7 +175,7 @@ func (j *injector) flush() {
 		fd = j.fds[1]
 	}
 	for sent, waited := 0, 0; sent < j.n; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&j.headers[sent])), uintptr(j.n-sent), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&j.headers[sent])), uintptr(j.n-sent), unix.MSG_DONTWAIT, 0, 0)
 		full := errno == unix.EAGAIN || errno == unix.ENOBUFS
 		switch {
 		case errno == 0:

@@ -143,10 +143,10 @@ func TestUndoByRecord(t *testing.T) {
 func TestLost(t *testing.T) {
 	a, b := scratch.Pair(t)
 	inA, inB := pipe(t, a, b, false)
-	held := apply(t, a, netem.Filter{}, netem.Emulation{Delay: time.Minute})
+	acting := apply(t, a, netem.Filter{}, netem.Emulation{Delay: time.Minute})
 	send(t, inA, 1, 100)
-	until(t, held, "one held", func(s netem.Stats) bool { return s.Held == 1 })
-	loop := held.(*fault).loop
+	until(t, acting, "one held", func(s netem.Stats) bool { return s.Held == 1 })
+	loop := acting.(*fault).loop
 	err := loop.do(func() error { // what it listens at is none of the kernel's queues
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err == nil {
@@ -158,9 +158,9 @@ func TestLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = loop.do(func() error { loop.shapers[0].held.Put(0, heldPacket{kept: true}); return nil }) // the select says more
+	_ = loop.do(func() error { loop.shapers[0].held.Put(0, held{kept: true}); return nil }) // the select says more
 	select {
-	case err := <-held.Lost():
+	case err := <-acting.Lost():
 		if err == nil || !strings.HasPrefix(err.Error(), "nfqueue: ") {
 			t.Errorf("got %v", err)
 		}
@@ -168,16 +168,14 @@ func TestLost(t *testing.T) {
 		t.Fatal("nobody was told")
 	}
 	trip(t, inA, inB)
-	if s := stats(t, held); s.Packets != 1 {
+	if s := stats(t, acting); s.Packets != 1 {
 		t.Errorf("got %+v of a fault that is lost, want 1 packet", s)
 	}
-	undo(t, held)
+	undo(t, acting)
 	if names, err := nft.List(a.Fd()); len(names) != 0 || err != nil {
 		t.Errorf("left %v (%v)", names, err)
 	}
 }
-
-type heldPacket = held // of which held, in tests, is one too many
 
 // One connection is wholly in, or wholly out, in both directions.
 func TestShareOfFlows(t *testing.T) {

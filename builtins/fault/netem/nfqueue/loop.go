@@ -37,6 +37,10 @@ type loop struct {
 	spare time.Duration // that may yet be spun
 	then  time.Duration // when it was reckoned
 
+	since time.Duration // packets are counted
+	came  int           // since then
+	thick bool          // many came in the span before
+
 	mu   sync.Mutex
 	seen [2]netem.Stats // when they were last asked for
 }
@@ -124,7 +128,7 @@ func (l *loop) turn() error {
 	now, next := l.now(), time.Duration(-1)
 	for _, s := range l.shapers {
 		s.release(now, burst)
-		s.dropRead() // of what came during an update
+		s.tell() // of what came during an update
 		if err := s.q.flush(); err != nil {
 			return err
 		}
@@ -138,8 +142,13 @@ func (l *loop) turn() error {
 	}
 	for i, s := range l.shapers {
 		if ready[i] {
-			if _, err := l.read(s); err != nil {
+			n, err := l.read(s)
+			if err != nil {
 				return err
+			}
+			l.count(n)
+			if l.thick && n < letters/2 && s.held.Len() > letters {
+				l.gather()
 			}
 		}
 	}
@@ -150,6 +159,30 @@ func (l *loop) turn() error {
 	}
 	return nil
 }
+
+// count finds out whether packets come thick.
+func (l *loop) count(n int) {
+	const (
+		span  = time.Millisecond
+		thick = 20 // packets in that time
+	)
+	if now := l.now(); now-l.since > span {
+		l.thick = l.came > thick && now-l.since < 2*span
+		l.since, l.came = now, 0
+	}
+	l.came += n
+}
+
+// gather lets some packets come: a turn costs as much as several do. They are
+// seen a little late.
+func (l *loop) gather() {
+	nap := unix.NsecToTimespec(int64(50 * time.Microsecond))
+	_, _ = unix.Ppoll(nil, &nap, nil) // shorter is as good
+}
+
+// seldom: packets come so seldom that it pays to spin for one, and there is
+// time left for it.
+func (l *loop) seldom() bool { return !l.thick && l.spare > fine }
 
 // read takes the packets that have come.
 func (l *loop) read(s *shaper) (n int, err error) {
@@ -162,7 +195,7 @@ func (l *loop) read(s *shaper) (n int, err error) {
 			return 0, err
 		}
 	}
-	s.dropRead()
+	s.tell()
 	return n, s.q.flush()
 }
 
@@ -180,9 +213,9 @@ func (l *loop) wait(next time.Duration) (ready [2]bool, err error) {
 			return l.poll(0)
 		case left > coarse:
 			left -= coarse
-		case left > fine && l.spare > fine:
+		case left > fine && l.seldom():
 			left -= fine
-		case l.spare > fine:
+		case l.seldom():
 			for l.now() < next {
 			}
 			l.spare -= left

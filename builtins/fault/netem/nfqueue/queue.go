@@ -23,9 +23,8 @@ type queue struct {
 }
 
 const (
-	backlog     = 16 << 20 // bytes of messages that wait to be read: some thousand packets
-	verdictRoom = 64 << 10
-	tries       = 64
+	backlog = 16 << 20 // bytes of messages that wait to be read: some thousand packets
+	tries   = 64
 )
 
 // openQueue binds a queue that nobody has. The caller is in the namespace.
@@ -140,14 +139,11 @@ func (q *queue) judge(verdict, id uint32, payload []byte) {
 	q.verdicts = appendVerdict(q.verdicts, msgVerdict, q.number, verdict, id, payload)
 }
 
-// dropUpTo drops every packet up to one, which must all be known.
-func (q *queue) dropUpTo(id uint32, known int) {
+// judgeUpTo is one verdict for every packet up to one, which must all be known.
+func (q *queue) judgeUpTo(verdict, id uint32, known int) {
 	q.waiting -= known
-	q.verdicts = appendVerdict(q.verdicts, msgBatch, q.number, drop, id, nil)
+	q.verdicts = appendVerdict(q.verdicts, msgBatch, q.number, verdict, id, nil)
 }
-
-// full says that the verdicts on their way should be sent.
-func (q *queue) full() bool { return len(q.verdicts) > verdictRoom }
 
 // flush sends the verdicts that are on their way, all in one call.
 func (q *queue) flush() error {
@@ -156,18 +152,17 @@ func (q *queue) flush() error {
 	}
 	defer func() { q.verdicts = q.verdicts[:0] }()
 	for {
-		err := unix.Send(q.fd, q.verdicts, 0)
-		switch err {
+		// Raw, as it never blocks: else Go may give this thread's place away.
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(q.fd), uintptr(unsafe.Pointer(&q.verdicts[0])), uintptr(len(q.verdicts)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return nil
 		case unix.EINTR:
-			continue
 		case unix.EAGAIN:
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLOUT}}, 10) // the send says more
-			continue
+		default:
+			return fmt.Errorf("queue: verdict: %w", errno)
 		}
-		if err != nil {
-			return fmt.Errorf("queue: verdict: %w", err)
-		}
-		return nil
 	}
 }
 
@@ -208,7 +203,7 @@ func newInbox() (*inbox, error) {
 
 // read reads what there is; n is 0 where there is nothing.
 func (b *inbox) read(q *queue) (n int, err error) {
-	got, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&b.headers[0])), letters, unix.MSG_DONTWAIT, 0, 0)
+	got, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&b.headers[0])), letters, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
 		return int(got), nil

@@ -15,15 +15,15 @@ type shaper struct {
 	clock  func() time.Duration
 	copies bool // out: packets are copied, dropped and sent again
 
-	most   int     // packets held
-	share  float64 // of flows; 0: all
-	whole  bool    // large packets come whole
-	size   uint32  // of each packet, that is copied
-	held   emulate.Queue[held]
-	unread unread
-	pool   [][]byte
-	stats  netem.Stats
-	slept  time.Duration // sum of delays
+	most  int     // packets held
+	share float64 // of flows; 0: all
+	whole bool    // large packets come whole
+	size  uint32  // of each packet, that is copied
+	held  emulate.Queue[held]
+	run   run
+	pool  [][]byte
+	stats netem.Stats
+	slept time.Duration // sum of delays
 }
 
 // held is what waits for its time: a packet that the kernel keeps for us, or a
@@ -36,10 +36,12 @@ type held struct {
 	parcel
 }
 
-// unread are the packets that were read and not judged.
-type unread struct {
-	last uint32
-	n    int
+// A run is packets that were read one after another and meet one verdict, as
+// yet untold: the kernel takes it for all of them at once.
+type run struct {
+	verdict uint32
+	last    uint32
+	n       int
 }
 
 const (
@@ -73,33 +75,37 @@ func (s *shaper) set(f netem.Filter, e netem.Emulation, stream uint64) error {
 // arrive decides about a packet.
 func (s *shaper) arrive(p packet) {
 	if s.share > 0 && !s.meant(p.payload) {
-		s.letGo(p)
+		s.judge(accept, p)
 		return
 	}
 	now := s.clock()
 	s.stats.Packets++
 	s.stats.Bytes += uint64(p.length)
 	fate := s.emu.Decide(now, p.length)
-	switch {
+	switch first := fate.Copies[0]; {
 	case fate.N == 0:
 		s.stats.Dropped++
-		s.drop(p)
+		s.judge(drop, p)
+		return
+	case fate.N == 1 && first.At <= now && !first.Corrupted && s.held.Len() == 0: // as if there were no fault
+		s.stats.Delayed++
+		s.judge(accept, p)
 		return
 	case s.held.Len()+fate.N > s.most:
 		s.stats.Overflowed++
-		s.drop(p)
+		s.judge(drop, p)
 		return
 	case fate.N == 2:
 		s.stats.Duplicated++
 	}
-	resend := s.copies && s.again.fits(p)
+	resend := s.copies && s.again.fits(p, now)
 	for i, c := range fate.Copies[:fate.N] {
 		s.hold(p, c, now, i == 0 && !resend)
 	}
 	if resend {
-		s.drop(p)
+		s.judge(drop, p)
 	} else {
-		s.dropRead() // it ends a run of drops
+		s.tell() // it ends a run
 	}
 }
 
@@ -137,26 +143,25 @@ func (s *shaper) meant(payload []byte) bool {
 	return ok && h.flow() < s.share
 }
 
-// Packets that are dropped as they come are dropped many at once, by one
-// verdict; one that is not ends such a run.
-func (s *shaper) drop(p packet) {
-	if s.q.waiting == s.unread.n+1 {
-		s.unread = unread{p.id, s.unread.n + 1}
+// judge says what becomes of a packet that has just been read. The kernel can
+// be told of a run at once only if it holds no other packet before.
+func (s *shaper) judge(verdict uint32, p packet) {
+	if s.run.n > 0 && s.run.verdict != verdict {
+		s.tell()
+	}
+	if s.q.waiting == s.run.n+1 {
+		s.run = run{verdict, p.id, s.run.n + 1}
 		return
 	}
-	s.dropRead()
-	s.q.judge(drop, p.id, nil)
+	s.tell()
+	s.q.judge(verdict, p.id, nil)
 }
 
-func (s *shaper) letGo(p packet) {
-	s.dropRead()
-	s.q.judge(accept, p.id, nil)
-}
-
-func (s *shaper) dropRead() {
-	if s.unread.n > 0 {
-		s.q.dropUpTo(s.unread.last, s.unread.n)
-		s.unread = unread{}
+// tell puts the verdict on a run on its way.
+func (s *shaper) tell() {
+	if s.run.n > 0 {
+		s.q.judgeUpTo(s.run.verdict, s.run.last, s.run.n)
+		s.run = run{}
 	}
 }
 

@@ -101,14 +101,6 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, window int, d 
 		n += got
 	}
 	rate := float64(n) / time.Since(half).Seconds()
-	if raw, err := out.(*net.TCPConn).SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			i, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
-			if err == nil {
-				t.Logf("rtt %d cwnd %d ssthresh %d mss %d retrans %d reord %d unacked %d sndwnd %d notsent %d busy %d rwnd-lim %d sndbuf-lim %d segs %d pacing %d", i.Rtt, i.Snd_cwnd, i.Snd_ssthresh, i.Snd_mss, i.Total_retrans, i.Reordering, i.Unacked, i.Snd_wnd, i.Notsent_bytes, i.Busy_time, i.Rwnd_limited, i.Sndbuf_limited, i.Segs_out, i.Pacing_rate)
-			}
-		})
-	}
 	out.Close()
 	in.Close()
 	return rate
