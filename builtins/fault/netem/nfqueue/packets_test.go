@@ -394,3 +394,30 @@ func TestCompose(t *testing.T) {
 		}
 	})
 }
+
+// What a program hands to the kernel as one, to be cut into packets later, is
+// as many packets to the emulation.
+func TestSegmentsAreSinglePackets(t *testing.T) {
+	each(t, func(t *testing.T, w way) {
+		const segments, size = 8, 1000
+		held := w.apply(netem.Emulation{Delay: time.Millisecond, Loss: 1e-9})
+		raw, err := w.from.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, w.from, 1, segments*size)
+		buf := make([]byte, 64<<10)
+		for i := range segments {
+			if n, err := w.to.Read(buf); n != size || err != nil {
+				t.Fatalf("segment %d: got %d bytes (%v), want %d", i, n, err, size)
+			}
+		}
+		if s := stats(t, held); s.Packets != segments {
+			t.Errorf("got %+v, want %d packets", s, segments)
+		}
+	})
+}
