@@ -12,7 +12,7 @@ import (
 // lives and runs, else by the remedy.
 func (t *trial) heal() error {
 	t.healed, t.from = "itself", t.blown
-	supervised := t.runs(supervisor, t.main.prey)
+	supervised := t.works(supervisor, t.main.prey)
 	switch {
 	case supervised && t.stage != "recover":
 		// Its end says that everything is undone. A worker that is stopped is
@@ -22,7 +22,7 @@ func (t *trial) heal() error {
 			t.worker.signal(unix.SIGCONT)
 		}
 		return t.wait("the supervisor's end", t.main.over)
-	case t.runs(agent, t.agent):
+	case t.works(agent, t.agent):
 		return t.wait("the agent's undo", func() bool { return !t.agent.alive() || t.place.idle(t.stage == "") })
 	case supervised: // a recover that has lost its agent fails
 	}
@@ -34,6 +34,9 @@ func (t *trial) remedied() error {
 	asleep, err := t.nobody()
 	if err != nil {
 		return err
+	}
+	if t.sabotage != nil {
+		t.sabotage(t)
 	}
 	t.healed, t.from = t.remedy, time.Now()
 	switch t.remedy {
@@ -51,7 +54,7 @@ func (t *trial) remedied() error {
 			return err
 		}
 	case "run":
-		if busy, err := t.next(asleep); err != nil || !busy {
+		if err := t.next(asleep); err != nil || !asleep {
 			return err
 		}
 	}
@@ -95,19 +98,19 @@ func (t *trial) nobody() (asleep bool, err error) {
 // something of its own and fails. An agent that is stopped is alive to it: it
 // may hold the engine, unless it was stopped before it took it or after it let
 // go.
-func (t *trial) next(asleep bool) (busy bool, err error) {
+func (t *trial) next(asleep bool) error {
 	want := []int{5}
 	if asleep {
 		want = append(want, 64)
 	}
 	if err := t.once(want, t.heartbeat(), t.site.next(t)); err != nil {
-		return false, err
+		return err
 	}
-	said := t.said[len(t.said)-1].String()
-	if busy = strings.Contains(said, "holds this engine"); asleep && !busy && strings.Contains(said, "refused") {
-		return false, fmt.Errorf("the next run was refused for another reason than the one that holds the engine")
+	last := t.runs[len(t.runs)-1]
+	if last.cmd.ProcessState.ExitCode() == 64 && !strings.Contains(last.said.String(), "holds this engine") {
+		return fmt.Errorf("the next run was refused, and not because another holds the engine")
 	}
-	return busy || asleep, nil
+	return nil
 }
 
 // quietEnd says that a supervisor that was woken has ended, or was never there.

@@ -97,6 +97,7 @@ func (s *site) next(t *trial) string {
 	return write(t, "next.star", fmt.Sprintf(`%s
 def method():
     pause(%q)
+    observe("50ms")
     if http(%q).status == 418:
         fail("that is enough")
 `, s.declarations(t), t.targets[0].Name, s.url+"/teapot"))

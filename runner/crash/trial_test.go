@@ -24,16 +24,17 @@ type trial struct {
 	runner string
 	site   *site
 	door   *door
-	said   [](*said)
+	runs   []*proc // every `runner` that was started
+	// sabotage plants a leak before the remedy, to see it noticed.
+	sabotage func(*trial)
 
-	supervisors []int // pids of every `runner` that was started
-	main        *proc // whose processes are struck: the run, or the recover
-	agent       *prey // of main, at the blow
-	worker      *prey
-	stopped     []*prey
-	starving    sync.WaitGroup
-	healed      string // what ended the harm: "itself" or the remedy
-	from        time.Time
+	main     *proc // whose processes are struck: the run, or the recover
+	agent    *prey // of main, at the blow
+	worker   *prey
+	stopped  []*prey
+	starving sync.WaitGroup
+	healed   string // what ended the harm: "itself" or the remedy
+	from     time.Time
 }
 
 // A proc is a runner of ours.
@@ -72,7 +73,7 @@ func (t *trial) start(failpoint string, args ...string) (*proc, error) {
 		return nil, err
 	}
 	p.prey = hold(p.cmd.Process.Pid)
-	t.said, t.supervisors = append(t.said, p.said), append(t.supervisors, p.pid)
+	t.runs = append(t.runs, p)
 	go func() {
 		_ = p.cmd.Wait() // the exit code is in ProcessState
 		close(p.ended)
@@ -140,7 +141,7 @@ func (t *trial) run() (err error) {
 	if err := t.heal(); err != nil {
 		return err
 	}
-	if err := t.seal(t.sick()); err != nil {
+	if err := t.seal(); err != nil {
 		return err
 	}
 	if err := t.awake(); err != nil {
@@ -163,7 +164,7 @@ func (t *trial) retreat(why error) error {
 	if err := t.once([]int{0}, "recover"); err != nil {
 		return err
 	}
-	return t.seal(t.sick())
+	return t.seal()
 }
 
 // strike falls on the victims.
@@ -198,10 +199,19 @@ func (t *trial) cont() {
 	t.stopped = nil
 }
 
-// runs says whether a process lives and has not been stopped.
-func (t *trial) runs(w who, p *prey) bool {
+// works says whether a process lives and has not been stopped.
+func (t *trial) works(w who, p *prey) bool {
 	h, struck := t.blow[w]
 	return p.alive() && (!struck || h == starve)
+}
+
+// cast are the processes of the trial that live.
+func (t *trial) cast() []int {
+	var supervisors []int
+	for _, p := range t.runs {
+		supervisors = append(supervisors, p.pid)
+	}
+	return cast(t.id, supervisors)
 }
 
 // awake wakes all that is stopped and waits until no process is left: nothing
@@ -215,7 +225,7 @@ func (t *trial) awake() error {
 	}
 	var left []int
 	for until := time.Now().Add(patience); ; time.Sleep(between) {
-		if left = cast(t.id, t.supervisors); len(left) == 0 {
+		if left = t.cast(); len(left) == 0 {
 			break
 		}
 		if time.Now().After(until) {
@@ -266,7 +276,7 @@ func (t *trial) alone() error {
 func (t *trial) cleanUp() error {
 	t.cont()
 	t.starving.Wait()
-	for _, pid := range cast(t.id, t.supervisors) {
+	for _, pid := range t.cast() {
 		p := hold(pid)
 		p.signal(unix.SIGKILL)
 		p.close()

@@ -131,28 +131,18 @@ func (w *world) look() (harm string, err error) {
 	return harm, nil
 }
 
-// seal says that from now on nothing may be harmed; what is harmed now is a
-// leak. The health of a target whose fault does not wait for it may be late.
-func (w *world) seal(sick [2]bool) error {
+// seal says that from now on nothing may be harmed; what is harmed now is a leak.
+func (w *world) seal() error {
 	for i := range w.targets {
-		for until := time.Now().Add(patience); ; time.Sleep(between) {
-			st, err := w.see(i)
-			if err != nil {
-				return err
-			}
-			why := w.why(i, st)
-			if why == "" {
-				w.sealed[i] = st.StartedAt
-				break
-			}
-			late := sick[i] && st.Health != nil && st.Health.Status != container.Healthy && enginetest.Up(container.InspectResponse{
-				ContainerJSONBase: &container.ContainerJSONBase{State: st.State},
-			}) && w.differs(i, st) == ""
-			if !late || time.Now().After(until) {
-				w.harmed, w.last = true, time.Now()
-				return leak(why)
-			}
+		st, err := w.see(i)
+		if err != nil {
+			return err
 		}
+		if why := w.why(i, st); why != "" {
+			w.harmed, w.last = true, time.Now()
+			return leak(why)
+		}
+		w.sealed[i] = st.StartedAt
 	}
 	return nil
 }
