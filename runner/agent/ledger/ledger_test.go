@@ -124,6 +124,7 @@ func bytesOf(t testing.TB) (raw []byte, ends []int) {
 		l.Rollback(json.RawMessage(`{"id":"r1","sources":{"x":"deadbeef 00000002 {}\n"}}`)))
 	raw, err := os.ReadFile(l.Path())
 	must(t, err)
+	raw = bytes.TrimRight(raw, "\x00") // room that was set aside
 	for i, b := range raw {
 		if b == '\n' {
 			ends = append(ends, i)
@@ -187,6 +188,7 @@ func TestAppendAfterTornRecord(t *testing.T) {
 	must(t, l.Intent(anIntent("f1")), l.Close())
 	raw, err := os.ReadFile(l.Path())
 	must(t, err)
+	raw = bytes.TrimRight(raw, "\x00")
 	must(t, os.WriteFile(l.Path(), append(raw, raw[:40]...), 0o600))
 	l, c, err := Open(l.Path())
 	must(t, err)
@@ -450,11 +452,4 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("a record more has made %d of %d", len(got), len(records))
 		}
 	})
-}
-
-func BenchmarkIntent(b *testing.B) {
-	l := create(b, b.TempDir(), "r1")
-	for i := range b.N {
-		must(b, l.Intent(anIntent(fmt.Sprint(i))), l.Undone(result(fmt.Sprint(i), "")))
-	}
 }

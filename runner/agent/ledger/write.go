@@ -10,8 +10,6 @@ import (
 
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/protocol"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -30,6 +28,7 @@ type Ledger struct {
 	mu     sync.Mutex
 	file   *os.File
 	end    int64           // where the next record goes
+	room   int64           // up to where the file system has promised room
 	in     map[string]bool // faults whose room is still reserved
 	broken error           // an fsync failed: nothing more can be promised
 }
@@ -146,14 +145,13 @@ func (l *Ledger) durable(r record) error {
 	if err != nil {
 		return err
 	}
-	room := int64(len(line)) + perRun + int64(len(l.in))*perFault
-	if err := allocate(l.file, l.end, room); err != nil {
-		return fmt.Errorf("allocate %d bytes: %w", room, err)
+	if err := l.reserve(l.end + int64(len(line)) + perRun + int64(len(l.in))*perFault); err != nil {
+		return err
 	}
 	before := l.end
 	if err = l.write(line); err == nil {
 		failpoint.Hit("before-fsync-" + r.What)
-		if err = l.file.Sync(); err != nil {
+		if err = datasync(l.file); err != nil {
 			// What an fsync has failed to write is not tried again by the next.
 			l.broken = fmt.Errorf("fsync: %w", err)
 		}
@@ -176,21 +174,6 @@ func (l *Ledger) write(line []byte) error {
 	}
 	l.end += int64(len(line))
 	return nil
-}
-
-// allocate makes sure that the file system has room for the bytes from off on.
-func allocate(f *os.File, off, n int64) error {
-	for {
-		err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EOPNOTSUPP || err == unix.ENOSYS: // zeros are room that any file system has; readers skip them
-			_, err := f.WriteAt(make([]byte, n), off)
-			return err
-		}
-		return err
-	}
 }
 
 func clip(text string) string {
