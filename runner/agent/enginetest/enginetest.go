@@ -247,7 +247,7 @@ func (k *Container) Target() fault.Target {
 // WaitFor polls the engine until the container's state is as wanted.
 func (k *Container) WaitFor(what string, ok func(container.InspectResponse) bool) container.InspectResponse {
 	k.t.Helper()
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		seen := k.Inspect()
 		if ok(seen) {
 			return seen
