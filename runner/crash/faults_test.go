@@ -17,6 +17,9 @@ type row struct {
 	// kernel: it goes with its agent. Where that is dead it must be gone before
 	// anybody has healed anything.
 	kernel bool
+	// sick: it stops the health check, and its undo does not wait until that has
+	// passed again.
+	sick bool
 	// missing says what this machine lacks for it; empty where it has all.
 	missing func() string
 }
@@ -28,7 +31,7 @@ var rows = []row{
 	// has none, the second is always restarted.
 	{kind: "crash", inject: func(target, _ string) string { return fmt.Sprintf("kill(%q, stays_down = False)", target) }},
 	{kind: "stop", inject: graceful("stop")},
-	{kind: "pause", inject: simply("pause")},
+	{kind: "pause", inject: simply("pause"), sick: true},
 	{kind: "restart", inject: graceful("restart")},
 	// Their peers are networks: a peer that the other fault has killed has no
 	// address to be named by.

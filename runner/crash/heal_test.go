@@ -2,7 +2,7 @@ package crash
 
 import (
 	"fmt"
-	"strings"
+	"regexp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +12,7 @@ import (
 // lives and runs, else by the remedy.
 func (t *trial) heal() error {
 	t.healed, t.from = "itself", t.blown
+	defer func() { t.mine = t.mine || t.harmed && t.healed != "run" }()
 	supervised := t.works(supervisor, t.main.prey)
 	switch {
 	case supervised && t.stage != "recover":
@@ -38,6 +39,7 @@ func (t *trial) remedied() error {
 	if t.sabotage != nil {
 		t.sabotage(t)
 	}
+	t.mine = t.harmed // what follows may harm something of its own
 	t.healed, t.from = t.remedy, time.Now()
 	switch t.remedy {
 	case "cont":
@@ -107,11 +109,13 @@ func (t *trial) next(asleep bool) error {
 		return err
 	}
 	last := t.runs[len(t.runs)-1]
-	if last.cmd.ProcessState.ExitCode() == 64 && !strings.Contains(last.said.String(), "holds this engine") {
-		return fmt.Errorf("the next run was refused, and not because another holds the engine")
+	if last.cmd.ProcessState.ExitCode() == 64 && !busy.MatchString(last.said.String()) {
+		return fmt.Errorf("the next run was refused, and not because an agent is in its way")
 	}
 	return nil
 }
+
+var busy = regexp.MustCompile("holds this engine|are being taken back by another process")
 
 // quietEnd says that a supervisor that was woken has ended, or was never there.
 func (t *trial) quietEnd() bool { return t.main.over() || !t.main.alive() }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -105,33 +106,49 @@ func seeLimits(pid int) (string, error) {
 	return strings.Join(slices.Compact(all), " "), nil
 }
 
-// seeProcesses tells what runs in the target, health checks aside.
+// seeProcesses tells what runs in the target, health checks aside. A process
+// that is about to become another is waited for.
 func seeProcesses(pid int) (string, error) {
 	dirs, err := cgroups(pid)
 	if err != nil {
 		return "", err
 	}
-	seen := map[string]string{}
+	for until := time.Now().Add(patience); ; time.Sleep(between / 10) {
+		all, ready := processes(dirs)
+		if ready {
+			return strings.Join(all, ", "), nil
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil || time.Now().After(until) {
+			return "", fmt.Errorf("its processes: got %v", all)
+		}
+	}
+}
+
+// processes are the command lines in the first of the cgroups that there is.
+// ready is false while there is none, or one that has yet to become the
+// target's: the engine's helper before its exec.
+func processes(dirs []string) (all []string, ready bool) {
 	for _, dir := range dirs {
 		raw, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if err != nil {
 			continue // of a controller that is not there
 		}
+		ready = true
 		for _, p := range strings.Fields(string(raw)) {
 			line, err := os.ReadFile("/proc/" + p + "/cmdline")
 			words := strings.ReplaceAll(strings.TrimRight(string(line), "\x00"), "\x00", " ")
-			if err == nil && words != "" && words != "/app health" && !strings.HasPrefix(words, "runc") && !strings.HasPrefix(words, "/proc/self/") {
-				seen[p] = words
+			switch {
+			case err != nil || words == "" || words == "/app health": // it is over, or a health check
+			case strings.HasPrefix(words, "runc") || strings.HasPrefix(words, "/proc/self/"):
+				ready = false
+			default:
+				all = append(all, words)
 			}
 		}
-		break // the others have the same
-	}
-	var all []string
-	for _, words := range seen {
-		all = append(all, words)
+		break
 	}
 	slices.Sort(all)
-	return strings.Join(all, ", "), nil
+	return all, ready && len(all) > 0
 }
 
 // cgroups has the folders of a process's cgroups.

@@ -102,7 +102,7 @@ func TestWorldNotices(t *testing.T) {
 			if err := w.ready(); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.seal(); err != nil {
+			if err := w.seal([2]bool{}); err != nil {
 				t.Fatalf("nothing is harmed: got %v", err)
 			}
 			c.harm(t, w.targets[1])

@@ -167,6 +167,9 @@ func (p plan) agents() string {
 // wired says whether its targets need a network.
 func (p plan) wired() bool { return p.first.wired || p.second.wired }
 
+// sick says whose health may be late: the next run as a remedy pauses the first.
+func (p plan) sick() [2]bool { return [2]bool{p.first.sick || p.remedy == "run", p.second.sick} }
+
 func (p plan) String() string {
 	at := fmt.Sprintf("%s (time %d)", p.where(), p.nth)
 	if p.step == "" {

@@ -53,7 +53,7 @@ func (s *site) check(t *trial) error {
 		again = again || struck && h != starve
 	}
 	switch {
-	case n == 0 && t.harmed:
+	case n == 0 && t.mine:
 		return fmt.Errorf("the rollback was registered before the harm, and never ran")
 	case n > 1 && !again:
 		return fmt.Errorf("the rollback ran %d times, and nothing had cut it off", n)

@@ -33,6 +33,7 @@ type trial struct {
 	worker   *prey
 	stopped  []*prey
 	starving sync.WaitGroup
+	mine     bool   // the run's own faults were seen, not those of the next
 	healed   string // what ended the harm: "itself" or the remedy
 	from     time.Time
 }
@@ -141,7 +142,7 @@ func (t *trial) run() (err error) {
 	if err := t.heal(); err != nil {
 		return err
 	}
-	if err := t.seal(); err != nil {
+	if err := t.seal(t.sick()); err != nil {
 		return err
 	}
 	if err := t.awake(); err != nil {
@@ -164,7 +165,7 @@ func (t *trial) retreat(why error) error {
 	if err := t.once([]int{0}, "recover"); err != nil {
 		return err
 	}
-	return t.seal()
+	return t.seal(t.sick())
 }
 
 // strike falls on the victims.

@@ -131,20 +131,38 @@ func (w *world) look() (harm string, err error) {
 	return harm, nil
 }
 
-// seal says that from now on nothing may be harmed; what is harmed now is a leak.
-func (w *world) seal() error {
+// seal says that from now on nothing may be harmed; what is harmed now is a
+// leak. Health that may be late is waited for.
+func (w *world) seal(sick [2]bool) error {
 	for i := range w.targets {
-		st, err := w.see(i)
-		if err != nil {
-			return err
+		for until := time.Now().Add(patience); ; time.Sleep(between) {
+			st, err := w.see(i)
+			if err != nil {
+				return err
+			}
+			why := w.why(i, st)
+			if why == "" {
+				w.sealed[i] = st.StartedAt
+				break
+			}
+			if !sick[i] || !w.unwell(i, st) || time.Now().After(until) {
+				w.harmed, w.last = true, time.Now()
+				return leak(why)
+			}
 		}
-		if why := w.why(i, st); why != "" {
-			w.harmed, w.last = true, time.Now()
-			return leak(why)
-		}
-		w.sealed[i] = st.StartedAt
 	}
 	return nil
+}
+
+// unwell says that a target lacks nothing but its health.
+func (w *world) unwell(i int, st state) bool {
+	if st.State.Health == nil {
+		return false
+	}
+	well := *st.State
+	well.Health = w.before[i].Health
+	st.State = &well
+	return w.why(i, st) == ""
 }
 
 // leak is a harm that stayed, or came back.

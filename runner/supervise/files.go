@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"chaosrunner/runner/agent/failpoint"
@@ -103,6 +104,20 @@ func readJournal(dir string) (events []journal.Event, err error) {
 	return journal.Read(file)
 }
 
+// documented says whether a run has its result and its log entry: a supervisor
+// may die between its last event and these.
+func documented(dir, log string) bool {
+	raw, err := os.ReadFile(filepath.Join(dir, "result.json"))
+	if err != nil || !json.Valid(raw) {
+		return false
+	}
+	if log == "" {
+		return true
+	}
+	entries, err := os.ReadFile(log)
+	return err == nil && strings.Contains(string(entries), report.Marker(filepath.Base(dir)))
+}
+
 // settleAbandoned writes the end of a run whose supervisor died: what was
 // undone after its death, its result and its log entry. A run that died before
 // it had a journal had touched nothing and gets none.
@@ -117,16 +132,18 @@ func settleAbandoned(dead protocol.Abandoned, rolled []journal.Rollback) error {
 	if len(events) == 0 {
 		return err
 	}
-	for _, e := range events {
-		if _, ended := e.Data.(journal.Ended); ended {
-			return nil // it ended in order; only its ledger was still there
+	ended := slices.ContainsFunc(events, func(e journal.Event) bool { _, is := e.Data.(journal.Ended); return is })
+	if ended && documented(dead.Header.OutDir, dead.Header.Log) {
+		return nil // it ended in order; only its ledger was still there
+	}
+	if !ended {
+		late, err := appendEvents(dead, rolled, events)
+		if err != nil {
+			return err
 		}
+		events = append(events, late...)
 	}
-	late, err := appendEvents(dead, rolled, events)
-	if err != nil {
-		return err
-	}
-	result := report.Fold(append(events, late...))
+	result := report.Fold(events)
 	abs, err := filepath.Abs(dead.Header.OutDir)
 	if err != nil {
 		return err
