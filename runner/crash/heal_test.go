@@ -115,7 +115,7 @@ func (t *trial) next(asleep bool) error {
 	return nil
 }
 
-var busy = regexp.MustCompile("holds this engine|are being taken back by another process")
+var busy = regexp.MustCompile("holds this engine|another process has been undoing")
 
 // quietEnd says that a supervisor that was woken has ended, or was never there.
 func (t *trial) quietEnd() bool { return t.main.over() || !t.main.alive() }

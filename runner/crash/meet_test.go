@@ -21,7 +21,7 @@ func (m meeting) answer() { _ = m.conn.Close() }
 
 // A door is where processes of a trial meet us.
 type door struct {
-	name   string
+	path   string
 	listen net.Listener
 	met    chan meeting
 
@@ -31,9 +31,9 @@ type door struct {
 }
 
 func newDoor(state, name string) (*door, error) {
-	d := &door{name: name, met: make(chan meeting, 100)}
+	d := &door{path: filepath.Join(state, name), met: make(chan meeting, 100)}
 	var err error
-	if d.listen, err = net.Listen("unix", filepath.Join(state, name)); err != nil {
+	if d.listen, err = net.Listen("unix", d.path); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -78,5 +78,5 @@ func (d *door) close() {
 
 // failpoint is the environment that sends a process to the door at the steps.
 func (d *door) failpoint(steps ...string) string {
-	return "RUNNER_FAILPOINT=" + strings.Join(steps, ",") + ":meet:" + filepath.Join(stateDir, d.name)
+	return "RUNNER_FAILPOINT=" + strings.Join(steps, ",") + ":meet:" + d.path
 }

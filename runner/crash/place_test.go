@@ -7,69 +7,47 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 
 	ledgers "chaosrunner/runner/agent"
 	"chaosrunner/runner/report"
 )
 
-// stateDir is where the ledgers of a trial lie, under its folder. An agent in a
-// container finds them at the same path from its own root, which is the folder
-// it works in, as the trial's is that of all others: so that one relative path
-// leads every process to the trial's door.
-const stateDir = "var/lib/runner"
-
-// volumePrefix and the number of the test's process begin the name of a volume
-// of ours.
-const volumePrefix = "runnertest-crash-"
-
-// A place is where the agents of a trial run and have their ledgers.
+// A place is where the agents of a trial run, and the folder of their ledgers.
+// A container has that folder under the same path, so that one path leads every
+// process to the trial's door.
 type place struct {
 	engine *client.Client
 	dir    string // the trial's
-	volume string // empty: agents are children
+	inside bool   // agents run in containers
 }
 
-// newPlace makes the state folder, and for agents in containers a volume that
-// is that folder.
-func newPlace(engine *client.Client, dir, id string, inside bool) (place, error) {
-	p := place{engine: engine, dir: dir}
-	if err := os.MkdirAll(p.state(), 0o700); err != nil {
-		return p, err
-	}
-	if !inside {
-		return p, nil
-	}
-	p.volume = volumePrefix + id
-	_, err := engine.VolumeCreate(context.Background(), volume.CreateOptions{
-		Name: p.volume, Driver: "local", DriverOpts: map[string]string{"type": "none", "o": "bind", "device": p.state()},
-		Labels: map[string]string{"runner.test": fmt.Sprint(os.Getpid())},
-	})
-	return p, err
+// newPlace makes the folder of the ledgers.
+func newPlace(engine *client.Client, dir string, inside bool) (place, error) {
+	p := place{engine: engine, dir: dir, inside: inside}
+	return p, os.MkdirAll(p.state(), 0o700)
 }
 
-func (p place) state() string { return filepath.Join(p.dir, stateDir) }
+func (p place) state() string { return filepath.Join(p.dir, "state") }
 
 // flags tell the runner.
 func (p place) flags() []string {
-	if p.volume != "" {
-		return []string{"--agent", "container", "--volume", p.volume}
+	if p.inside {
+		return []string{"--agent", "container", "--state", p.state()}
 	}
 	return []string{"--agent", "local", "--state", p.state()}
 }
 
 // helpers are the containers of the trial's agents that are still there.
 func (p place) helpers() (ids []string, err error) {
-	if p.volume == "" {
+	if !p.inside {
 		return nil, nil
 	}
 	found, err := p.engine.ContainerList(context.Background(), container.ListOptions{
-		All: true, Filters: filters.NewArgs(filters.Arg("volume", p.volume)),
+		All: true, Filters: filters.NewArgs(filters.Arg("volume", p.state())),
 	})
 	for _, c := range found {
 		ids = append(ids, c.ID)
@@ -80,33 +58,31 @@ func (p place) helpers() (ids []string, err error) {
 // remove ends whatever is left of the place, after a trial that has failed too.
 func (p place) remove() error {
 	ids, err := p.helpers()
-	if err != nil || p.volume == "" {
-		return err
-	}
 	for _, id := range ids {
-		_ = p.engine.ContainerRemove(context.Background(), id, container.RemoveOptions{Force: true}) // the volume's removal says so
+		_ = p.engine.ContainerRemove(context.Background(), id, container.RemoveOptions{Force: true}) // it may be ending
 	}
-	for until := time.Now().Add(patience); ; time.Sleep(between) {
-		err := p.engine.VolumeRemove(context.Background(), p.volume, false)
-		if err == nil || time.Now().After(until) {
-			return err
-		}
-	}
+	return err
 }
 
-// sweepHelpers removes the helper containers of tests that were killed; their
-// volumes are enginetest's to remove.
+// sweepHelpers removes the helper containers of sweeps that were killed: their
+// marks begin with the number of the test's process.
 func sweepHelpers(t *testing.T, engine *client.Client) {
-	left, err := engine.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("volume", volumePrefix))})
+	left, err := engine.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "chaosrunner.agent"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range left {
-		for _, m := range c.Mounts {
-			rest, ours := strings.CutPrefix(m.Name, volumePrefix)
-			pid, _, _ := strings.Cut(rest, "-")
-			if _, err := os.Stat("/proc/" + pid); ours && os.IsNotExist(err) {
-				_ = engine.ContainerRemove(t.Context(), c.ID, container.RemoveOptions{Force: true}) // it may be ending
+	for _, k := range left {
+		c, err := engine.ContainerInspect(t.Context(), k.ID)
+		if err != nil {
+			continue // it has ended
+		}
+		for _, v := range c.Config.Env {
+			of := markOf.FindStringSubmatch(v)
+			if of == nil {
+				continue
+			}
+			if _, err := os.Stat("/proc/" + of[1]); os.IsNotExist(err) {
+				_ = engine.ContainerRemove(t.Context(), k.ID, container.RemoveOptions{Force: true}) // it may be ending
 			}
 		}
 	}

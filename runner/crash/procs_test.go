@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,10 @@ func alive(pid int) bool {
 }
 
 // A trial marks its processes by where they would meet it.
-func mark(id string) string { return "/" + id + "." }
+func mark(id string) string { return "/" + id + ".door" }
+
+// markOf finds the number of the test's process in a mark.
+var markOf = regexp.MustCompile(`^RUNNER_FAILPOINT=.*/(\d+)-[\d-]+\.door`)
 
 // cast are the processes of a trial that live: those that carry its mark, and
 // those that one of its supervisors has shut in a cage.

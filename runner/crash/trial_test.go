@@ -125,7 +125,7 @@ func (t *trial) run() (err error) {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	if t.place, err = newPlace(t.engine, t.dir, t.id, t.inside); err != nil {
+	if t.place, err = newPlace(t.engine, t.dir, t.inside); err != nil {
 		return err
 	}
 	if t.door, err = newDoor(t.place.state(), t.id+".door"); err != nil {
