@@ -17,6 +17,7 @@ type declared struct {
 	once       map[string]place  // of the declarations that stand once
 	named      map[string]place  // "slo availability", "probe home", …
 	places     map[spec.Pos]place
+	checks     []check // the functions of invariants
 }
 
 const maxDeclared = 100 // of one kind: the watcher asks for each five times a second
@@ -78,6 +79,11 @@ func (d *declared) check(main *module) (found []protocol.ScriptError) {
 		found = append(found, *e)
 	}
 	found = append(found, d.unknownParams(main)...)
+	for _, inv := range d.experiment.Invariants {
+		if slo, twice := d.named["slo "+inv.Name]; twice { // the report has one row for each name
+			found = append(found, d.at(inv.Pos).errorf("invariant: name: got %s, which is an objective's, at %s", notation.Quote(inv.Name), slo.pos))
+		}
+	}
 	x := d.experiment
 	if x.Metrics == nil && x.Prometheus == nil {
 		for _, s := range x.SLOs {

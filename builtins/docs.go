@@ -19,6 +19,11 @@ var values = []struct {
 	{"figure", "One number. It has no truth.", []string{"value: float or None", "count: int"}},
 	{"reply", "What http() saw. It is true for a status below 400.", []string{
 		"status: int or None", "ok: bool", "body: string", "headers: dict", "seconds: float", "error: string or None",
+		"json(like): what like is",
+	}},
+	{"rows", "What sql() saw. They are true if the database answered.", []string{
+		"rows: list of lists", "value: the first row's first, or None", "columns: list of strings", "truncated: bool",
+		"ok: bool", "seconds: float", "error: string or None",
 	}},
 }
 
@@ -65,7 +70,7 @@ func Reference() string {
 }
 
 func title(p Phase) string {
-	return [...]string{"Declarations, at the top level", "Actions, in method()", "Probes, in method() and in rollback functions", "Anywhere"}[p]
+	return [...]string{"Declarations, at the top level", "Actions, in method()", "Probes, in method(), rollback functions and functions of an invariant", "Anywhere"}[p]
 }
 
 func returns(row Builtin) string {

@@ -125,7 +125,8 @@ func TestReferenceOfValues(t *testing.T) {
 	s := open(t, &fakeWorld{}, "", protocol.Load{})
 	s.enter(loading, s.world)
 	for _, v := range []starlark.HasAttrs{
-		newRequests(s, "traffic", "t", 0), newRequests(s, "probe", "p", 0), &sloValue{}, &handle{s: s}, &figure{value: starlark.None}, newReply(protocol.HTTPReply{Status: 200}),
+		newRequests(s, "traffic", "t", 0), newRequests(s, "probe", "p", 0), &sloValue{}, &handle{s: s}, &figure{value: starlark.None}, s.newReply(protocol.HTTPReply{Status: 200}),
+		rehearsedRows(rowExample{}),
 	} {
 		var want []string
 		for _, row := range values {

@@ -17,16 +17,17 @@ const (
 )
 
 func (p Phase) String() string {
-	return [...]string{"at the top level", "in method()", "in method() and in rollback functions", "anywhere"}[p]
+	return [...]string{"at the top level", "in method()", "in method(), in rollback functions and in functions of an invariant", "anywhere"}[p]
 }
 
 // A stage is what a session is doing.
 type stage int
 
 const (
-	loading stage = iota
-	acting        // method()
-	rolling       // a rollback function
+	loading  stage = iota
+	acting         // method()
+	rolling        // a rollback function
+	checking       // a function of an invariant
 )
 
 // allowed refuses a builtin that stands in the wrong place.
@@ -53,10 +54,12 @@ func (s *Session) allowed(c *call) error {
 		return fmt.Errorf("%s", what)
 	case phase == Act && s.scene.stage == rolling:
 		return fmt.Errorf("got a call in a rollback function, which may only probe, .undo() and note()")
+	case phase == Act && s.scene.stage == checking:
+		return fmt.Errorf("got a call in a function of an invariant, which may only probe")
 	}
 	return nil
 }
 
 func (g stage) String() string {
-	return [...]string{"loading", "method()", "a rollback function"}[g]
+	return [...]string{"loading", "method()", "a rollback function", "a function of an invariant"}[g]
 }

@@ -152,6 +152,11 @@ func (r *rehearsal) HTTP(_ context.Context, in protocol.HTTP) (protocol.HTTPRepl
 	return protocol.HTTPReply{Status: 200, Seconds: 0.001}, r.record(spec.Step{Op: "http", Detail: in.Method + " " + in.URL})
 }
 
+// SQL implements World. sql() itself makes the row that a script gets.
+func (r *rehearsal) SQL(_ context.Context, in protocol.SQL) (protocol.SQLReply, error) {
+	return protocol.SQLReply{Seconds: 0.001}, r.record(spec.Step{Op: "sql", Detail: in.Words()})
+}
+
 // Targets implements World.
 func (r *rehearsal) Targets(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error) {
 	if r.engine {

@@ -79,6 +79,11 @@ func (s *Session) Load() (*spec.Experiment, []protocol.ScriptError) {
 		s.declared.experiment.Steps = steps
 		found = append(found, more...)
 	}
+	if lost := s.unreachable(); len(lost) > 0 {
+		found = append(found, lost...)
+	} else {
+		found = append(found, s.tryInvariants(&rehearsal{World: s.world, session: s, steps: []spec.Step{}})...)
+	}
 	if len(found) > 0 {
 		return nil, found
 	}

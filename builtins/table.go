@@ -107,7 +107,15 @@ var Table = []Builtin{
 	},
 	{
 		Name: "http", Signature: `http(url, *, method = "GET", headers = None, body = None, timeout = "5s")`, Returns: "reply", Phase: Probe, call: httpProbe, sees: true,
-		Doc: `Sends one request to a declared place: the host of traffic, a probe, metrics, or a target. The reply has .status, .body, .headers (names in lower case), .seconds, .ok and .error; without an answer .status is None and .error says why.`,
+		Doc: `Sends one request to a declared place: the host of traffic, a probe, metrics, or a target. The reply has .status, .body, .headers (names in lower case), .seconds, .ok and .error; without an answer .status is None and .error says why. r.json(like = {"count": 0}) reads the body as JSON of the shape of an example, which is also what a rehearsal gets: 0 is an int, 0.0 any number, "" a string, [0] a list of ints, None anything; keys that the example has not are left out.`,
+	},
+	{
+		Name: "sql", Signature: `sql(dsn, query, *, args = None, like = None, timeout = "5s", write = False)`, Returns: "rows", Phase: Probe, call: sqlProbe, sees: true,
+		Doc: `Asks a PostgreSQL database of a declared place, dsn = "postgres://user:password@postgres:5432/shop", from within the target's own network namespace if the host is one. It is one statement in a transaction that can only read, unless write is set and the operator's policy allows it. args are the values of $1, $2, …; a list is an array. The rows have .rows (lists), .columns, .value (the first row's first, None without one), .seconds, .truncated (there were more than 10,000, or 1 MiB of them), .ok and .error; without an answer .error says why. like = [0, ""] is an example of a row: each row must be like it, and the rehearsal gets it; without it the rehearsal gets [0].`,
+	},
+	{
+		Name: "invariant", Signature: `invariant(name, fn, *, equals = None, min = None, max = None, within = "30s", before = None)`, Phase: Declare, call: invariant,
+		Doc: `Declares a number that must stay as it is whatever happens, such as the charges without an order. fn is a def at the top level of a file that probes and returns the number, or None if it cannot be told. With before, another such function, fn gets what that returned at the baseline. It must hold before anything is injected, and within that time after the recovery; in between it is asked for every two seconds, and may be violated for that long at a stretch: what is under way gets the time to settle.`,
 	},
 	{
 		Name: "expect", Signature: `expect(condition, message)`, Phase: Probe, call: expect,

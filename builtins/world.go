@@ -27,6 +27,7 @@ type Eyes interface {
 	Targets(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error)
 	Observe(ctx context.Context, in protocol.Observe) (protocol.Figures, error)
 	HTTP(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, error)
+	SQL(ctx context.Context, in protocol.SQL) (protocol.SQLReply, error)
 }
 
 // Papers are what is read and written down.

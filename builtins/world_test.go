@@ -23,6 +23,7 @@ type fakeWorld struct {
 	files   map[string]string // by module; "//x.star"
 	main    string
 	replies []protocol.HTTPReply
+	answers []protocol.SQLReply
 	figures map[string]protocol.Figure
 	fail    map[string]error // by call
 	calls   []string
@@ -80,6 +81,14 @@ func (w *fakeWorld) HTTP(_ context.Context, in protocol.HTTP) (protocol.HTTPRepl
 	}
 	raw, _ := json.Marshal(in.Headers)
 	return reply, w.did("http", "%s %s %s %s %s", in.Method, in.URL, raw, in.Body, in.Timeout)
+}
+
+func (w *fakeWorld) SQL(_ context.Context, in protocol.SQL) (protocol.SQLReply, error) {
+	reply := protocol.SQLReply{Columns: []string{"n"}, Rows: [][]json.RawMessage{{json.RawMessage("7")}}, Seconds: 0.25}
+	if len(w.answers) > 0 {
+		reply, w.answers = w.answers[0], w.answers[1:]
+	}
+	return reply, w.did("sql", "%s %s %s %s %t", in.DSN, in.Query, in.Args, in.Timeout, in.Write)
 }
 
 func (w *fakeWorld) Targets(_ context.Context, in protocol.Resolve) (protocol.Resolved, error) {

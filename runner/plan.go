@@ -68,6 +68,9 @@ func printPlan(p supervise.Plan) {
 	for _, s := range exp.SLOs {
 		fmt.Fprintf(w, "%s\t%s\t%s\t\n", s.Name, report.Objective(s.Min, s.Max), proofText(proofs, s.Name))
 	}
+	for _, inv := range exp.Invariants {
+		fmt.Fprintf(w, "%s\t%s\tinvariant: asked for before, during and until %s after; %s\t\n", inv.Name, report.Objective(inv.Min, inv.Max), report.Duration(inv.Within), inv.Pos)
+	}
 	fmt.Fprintln(w, "\nabort when\tlasting\t\t")
 	for _, a := range exp.Aborts {
 		fmt.Fprintf(w, "%s not %s\t%s\t%s\t\n", a.Name, report.Objective(a.Below, a.Above), a.Lasting, a.Pos)

@@ -28,6 +28,7 @@ type Experiment struct {
 	Probes      []Probe     `json:"probes,omitempty"`
 	SLOs        []SLO       `json:"slos"`
 	Aborts      []Abort     `json:"aborts"`
+	Invariants  []Invariant `json:"invariants,omitempty"`
 	Steps       []Step      `json:"steps"` // what the rehearsal of method() would do, in order
 }
 
@@ -144,6 +145,24 @@ type Abort struct {
 	Above   *float64      `json:"above,omitempty"`
 	Lasting time.Duration `json:"lasting"`
 	Pos     Pos           `json:"pos"`
+}
+
+// Func is a function of a script, as another process finds it.
+type Func struct {
+	Module string `json:"module"`
+	Name   string `json:"name"`
+}
+
+// Invariant is a number that must stay as it is. At least one of Min and Max is
+// set.
+type Invariant struct {
+	Name   string        `json:"name"`
+	Func   Func          `json:"func"`   // returns the number
+	Before Func          `json:"before"` // its value at the baseline is Func's argument; without a name there is none
+	Min    *float64      `json:"min,omitempty"`
+	Max    *float64      `json:"max,omitempty"`
+	Within time.Duration `json:"within"`
+	Pos    Pos           `json:"pos"`
 }
 
 // Step is one thing the rehearsal saw method() do.

@@ -47,6 +47,8 @@ var Kinds = map[string]reflect.Type{
 	"undone":    reflect.TypeFor[protocol.UndoResult](),
 	"observed":  reflect.TypeFor[Observed](),
 	"http":      reflect.TypeFor[HTTP](),
+	"sql":       reflect.TypeFor[SQL](),
+	"invariant": reflect.TypeFor[Invariant](),
 	"note":      reflect.TypeFor[Note](),
 	"expect":    reflect.TypeFor[Failure](),
 	"failure":   reflect.TypeFor[Failure](),
@@ -175,6 +177,28 @@ type HTTP struct {
 	Status  int      `json:"status"`
 	Seconds float64  `json:"seconds"`
 	Error   string   `json:"error,omitempty"`
+}
+
+// SQL is a look at a database by the script.
+type SQL struct {
+	Pos       spec.Pos `json:"pos,omitempty"`
+	DSN       string   `json:"dsn"` // without its password
+	Query     string   `json:"query"`
+	Write     bool     `json:"write,omitempty"`
+	Rows      int      `json:"rows"`
+	Truncated bool     `json:"truncated,omitempty"` // there were more
+	Seconds   float64  `json:"seconds"`
+	Error     string   `json:"error,omitempty"`
+}
+
+// Invariant is what an invariant's function returned.
+type Invariant struct {
+	Name     string   `json:"name"`
+	Value    *float64 `json:"value"` // nil: it could not be told
+	Want     string   `json:"want"`  // "= 0"
+	Violated bool     `json:"violated,omitempty"`
+	Why      string   `json:"why,omitempty"`
+	News     bool     `json:"news,omitempty"` // it is not as it was at the last look
 }
 
 // Note is a remark of the script, or something it printed.

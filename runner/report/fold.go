@@ -90,6 +90,10 @@ func (f *folder) declared(d spec.Experiment) {
 		f.sloOrder = append(f.sloOrder, s.Name)
 		f.slos[s.Name] = &SLO{Name: s.Name, Objective: Objective(s.Min, s.Max), Limit: s.RecoversWithin.Seconds()}
 	}
+	for _, inv := range d.Invariants {
+		f.sloOrder = append(f.sloOrder, inv.Name)
+		f.slos[inv.Name] = &SLO{Name: inv.Name, Objective: Objective(inv.Min, inv.Max), Limit: inv.Within.Seconds()}
+	}
 }
 
 func (f *folder) fault(id string) *Fault {

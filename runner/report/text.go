@@ -12,9 +12,13 @@ import (
 	"chaosrunner/runner/protocol"
 )
 
-// Objective is an objective as people write it: "≥ 0.99".
+// Objective is an objective as people write it: "≥ 0.99", "= 0", "1 to 2".
 func Objective(min, max *float64) string {
 	switch {
+	case min != nil && max != nil && *min == *max:
+		return fmt.Sprintf("= %g", *min)
+	case min != nil && max != nil:
+		return fmt.Sprintf("%g to %g", *min, *max)
 	case min != nil:
 		return fmt.Sprintf("≥ %g", *min)
 	case max != nil:
@@ -110,6 +114,10 @@ func Line(e journal.Event) string {
 			return fmt.Sprintf("%s %s: %s", d.Method, d.URL, d.Error)
 		}
 		return fmt.Sprintf("%s %s: %d in %.3fs", d.Method, d.URL, d.Status, d.Seconds)
+	case journal.SQL:
+		return sqlLine(d)
+	case journal.Invariant:
+		return invariantLine(d)
 	case journal.Note:
 		return d.Text
 	case journal.Failure:

@@ -22,6 +22,15 @@ const maxBody = 1 << 20 // bytes of a probe's answer that a script gets
 
 // http is a probe of the script: to a declared place only.
 func (r *run) http(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, error) {
+	reply, err := r.askHTTP(ctx, in)
+	if err == nil && r.live.Load() {
+		r.journal.Record(journal.HTTP{Pos: in.Pos, Method: in.Method, URL: in.URL, Status: reply.Status, Seconds: reply.Seconds, Error: reply.Error})
+	}
+	return reply, err
+}
+
+// askHTTP is a probe that nobody reads of.
+func (r *run) askHTTP(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, error) {
 	u, err := url.Parse(in.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return protocol.HTTPReply{}, protocol.Errorf(protocol.CodeBad, "http: got url %q, want http://host:port/path", in.URL)
@@ -35,9 +44,6 @@ func (r *run) http(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, e
 	reply.Seconds = time.Since(began).Seconds()
 	if err != nil {
 		reply.Error = err.Error()
-	}
-	if r.live.Load() {
-		r.journal.Record(journal.HTTP{Pos: in.Pos, Method: in.Method, URL: in.URL, Status: reply.Status, Seconds: reply.Seconds, Error: reply.Error})
 	}
 	return reply, nil
 }

@@ -21,6 +21,7 @@ func (r *run) recover() {
 	first, last := r.first, r.last
 	quick := r.stopping != nil && r.stopping.Ending != report.Aborted
 	r.mu.Unlock()
+	r.audit.over(quick || first.IsZero())
 	if first.IsZero() {
 		return
 	}
@@ -50,6 +51,7 @@ func (r *run) recover() {
 		r.journal.Record(event)
 	}
 	r.judge(journal.PhaseRecovery, sli.Window{Start: from, End: r.now()}, func(spec.SLO) bool { return true })
+	r.audit.settle(last)
 }
 
 // watchRecovery returns when each objective began to hold for good. It stays

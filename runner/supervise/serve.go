@@ -41,6 +41,8 @@ func (s server) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return serve(body, func(in protocol.Observe) (any, error) { return r.observe(in) })
 	case protocol.CallHTTP:
 		return serve(body, func(in protocol.HTTP) (any, error) { return r.http(ctx, in) })
+	case protocol.CallSQL:
+		return serve(body, func(in protocol.SQL) (any, error) { return r.sql(ctx, in) })
 	case protocol.CallNote:
 		return serve(body, func(in protocol.Note) (any, error) { return nil, r.note(in) })
 	case protocol.CallRegister:

@@ -112,6 +112,7 @@ type run struct {
 	heir    atomic.Pointer[agent] // of an agent that was lost
 	worker  *worker
 	watch   *watcher
+	audit   *auditor
 	sources *sources
 
 	ctx    context.Context // ends when the method must end: finish was called
@@ -179,6 +180,7 @@ func Run(ctx context.Context, opt Options) (report.Result, error) {
 		return report.Result{}, err
 	}
 	failpoint.Hit("run-journal")
+	r.audit = newAuditor(r)
 	defer context.AfterFunc(ctx, func() { r.interrupted(context.Cause(ctx)) })()
 	go r.watchJournal()
 
@@ -209,13 +211,16 @@ func newRun(opt Options) (*run, error) {
 
 // execute is the course of a run. Every step looks whether the run is ending.
 func (r *run) execute() {
-	if r.startSources() && r.steady() {
+	if r.startSources() && r.steady() && r.audit.baseline() {
+		r.audit.forget()
+		r.audit.watch()
 		r.runMethod()
 	}
 	r.undoAll("end of the run")
 	<-r.undoDone
 	r.runRollbacks()
 	r.recover()
+	r.audit.close()
 	r.sources.stop()
 	r.journal.Record(journal.Phase{Name: journal.PhaseDone})
 }

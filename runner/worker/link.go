@@ -41,6 +41,10 @@ func (l link) HTTP(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, e
 	return ask[protocol.HTTPReply](ctx, l, protocol.CallHTTP, in)
 }
 
+func (l link) SQL(ctx context.Context, in protocol.SQL) (protocol.SQLReply, error) {
+	return ask[protocol.SQLReply](ctx, l, protocol.CallSQL, in)
+}
+
 func (l link) Source(ctx context.Context, in protocol.Source) (protocol.Sourced, error) {
 	return ask[protocol.Sourced](ctx, l, protocol.CallSource, in)
 }

@@ -124,6 +124,16 @@ func (w *worker) Handle(ctx context.Context, call string, body json.RawMessage) 
 			return nil, err
 		}
 		return s.Roll(in), nil
+	case protocol.CallCheck:
+		var in protocol.Check
+		if err := protocol.Decode(body, &in); err != nil {
+			return nil, err
+		}
+		s, err := w.loaded(call)
+		if err != nil {
+			return nil, err
+		}
+		return s.Check(in), nil
 	}
 	return nil, protocol.Errorf(protocol.CodeUnknown, "worker: got an unknown call %q", call)
 }

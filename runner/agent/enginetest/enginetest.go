@@ -5,6 +5,7 @@ package enginetest
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,13 +59,18 @@ var engine = sync.OnceValues(func() (*client.Client, error) {
 func Client(t testing.TB) *client.Client {
 	t.Helper()
 	c, err := engine()
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("no Docker engine to test with: %v", err)
-	}
 	if err != nil {
-		t.Skipf("no Docker engine to test with: %v", err)
+		absent(t, fmt.Sprintf("no Docker engine to test with: %v", err))
 	}
 	return c
+}
+
+func absent(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 // makeImage imports the target's binary, unless the engine has the same one.
@@ -119,6 +125,7 @@ func makeImage(ctx context.Context, c *client.Client) error {
 // SIGTERM, and has opted in.
 type Options struct {
 	Name    string // else one is made
+	Image   string // else our own; one that is not there skips the test, in CI it fails
 	Env     []string
 	Labels  map[string]string
 	Closed  bool // not opted in
@@ -155,6 +162,11 @@ func Run(t testing.TB, o Options) *Container {
 		o.Name = fmt.Sprintf("runnertest-%d-%d", os.Getpid(), serial.n)
 		serial.Unlock()
 	}
+	if o.Image != "" {
+		if _, err := c.ImageInspect(t.Context(), o.Image); err != nil {
+			absent(t, fmt.Sprintf("there is no image %s (make shop-up builds it): %v", o.Image, err))
+		}
+	}
 	labels := map[string]string{label: fmt.Sprint(os.Getpid())}
 	if !o.Closed {
 		labels["chaos.allow"] = "true"
@@ -180,7 +192,7 @@ func Run(t testing.TB, o Options) *Container {
 		ports = nil // they are that container's
 	}
 	made, err := c.ContainerCreate(t.Context(), &container.Config{
-		Image: imageName, Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: ports,
+		Image: cmp.Or(o.Image, imageName), Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: ports,
 	}, host, net, nil, o.Name)
 	if err != nil {
 		t.Fatalf("create %s: %v", o.Name, err)
