@@ -20,7 +20,8 @@ lint: ; @.ci/need go && .ci/lint $(STATICCHECK)
 bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -benchtime 20x ./...
 
 # Kills, stops and starves the processes of N real runs at every step; see runner/crash.
-crash: build ; CRASH_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run Sweep ./runner/crash
+# CRASH_SEED=… has the same trials again, CRASH_TRIAL=… one of them alone.
+crash: build ; CRASH_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run 'TestSweep$$' ./runner/crash
 
 docs: build ; $(RUNNER) docs > builtins/README.md
 

@@ -178,6 +178,6 @@ func (p plan) String() string {
 			at = fmt.Sprintf("%v after the start", -p.after)
 		}
 	}
-	return fmt.Sprintf("%s and %s, agent %s; at %s: %s in the order %v, %v apart; then %s\n    again: CRASH_SEED=%d CRASH_TRIAL=%d go test -count=1 -v -run Sweep ./runner/crash",
+	return fmt.Sprintf("%s and %s, agent %s; at %s: %s in the order %v, %v apart; then %s\n    again: CRASH_SEED=%d CRASH_TRIAL=%d go test -count=1 -v -run 'TestSweep$' ./runner/crash",
 		p.first.kind, p.second.kind, p.agents(), at, p.struck(), p.order, p.gap, p.remedy, p.seed, p.n)
 }

@@ -59,6 +59,7 @@ func TestSweep(t *testing.T) {
 	kinds, lacks := possible()
 	seed, n := number(t, "CRASH_SEED", rand.Uint64N(1e6)), number(t, "CRASH_TRIALS", modest)
 	s := &sweep{t: t, engine: engine, runner: build(t), began: time.Now(), slots: number(t, "CRASH_PARALLEL", 8)}
+	s.modest = os.Getenv("CRASH_TRIALS") == ""
 	var plans []plan
 	for i := range n {
 		plans = append(plans, makePlan(seed, int(i), kinds))
@@ -87,13 +88,19 @@ type sweep struct {
 	site   *site
 	began  time.Time
 	slots  uint64
+	modest bool // nobody has said how many trials
 
 	mu       sync.Mutex
 	outcomes []outcome
 }
 
-// reserve is the time that the test keeps back for its last trials.
-const reserve = 4 * time.Minute
+const (
+	// reserve is the time that the test keeps back for its last trials.
+	reserve = 4 * time.Minute
+	// budget is the time in which trials are begun, unless CRASH_TRIALS has said
+	// how many: a slow machine has fewer of them.
+	budget = 4 * time.Minute
+)
 
 func (s *sweep) run(plans []plan) {
 	todo := make(chan plan)
@@ -104,8 +111,10 @@ func (s *sweep) run(plans []plan) {
 	defer all.Wait()
 	defer close(todo)
 	for i, p := range plans {
-		if end, ok := s.t.Deadline(); ok && i > len(steps) && time.Until(end) < reserve {
-			return // a slow machine has had as many as it has time for
+		end, ends := s.t.Deadline()
+		late := ends && time.Until(end) < reserve || s.modest && time.Since(s.began) > budget
+		if late && i > len(steps)*steady/(steady-1) { // each step has been met
+			return
 		}
 		todo <- p
 	}
