@@ -17,10 +17,10 @@
 //	     │
 //	runner recover                                                    no ledger, one log entry, rollbacks have run once
 //
-// The sweep is a test: CRASH_TRIALS says how many trials it runs (make crash
-// N=10000), CRASH_TRIAL runs one alone. It prints a table. What a trial does
-// follows from CRASH_SEED and its number alone, and a failure prints how to run
-// that one again.
+// The sweep is a test of a few hundred trials; CRASH_TRIALS says how many else
+// (make crash N=10000), CRASH_TRIAL runs one alone. It prints a table. What a
+// trial does follows from CRASH_SEED and its number alone, and a failure prints
+// how to run that one again.
 //
 // A kind of fault is a row in faults_test.go; what it harms is seen by a look in
 // looks_test.go. No trial fails because the machine is slow: what is waited for

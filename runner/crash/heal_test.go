@@ -75,7 +75,7 @@ func (t *trial) nobody() (asleep bool, err error) {
 		pid := agentOf(t.id) // one that was not there yet when the blow fell, too: it sees EOF
 		return pid == 0 || asleep && pid == t.agent.pid || t.main.alive()
 	})
-	if err != nil || asleep {
+	if err != nil || asleep || agentOf(t.id) != 0 { // its supervisor is stopped: it notices
 		return asleep, err
 	}
 	for i, r := range []row{t.first, t.second} {
