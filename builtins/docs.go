@@ -29,7 +29,7 @@ var values = []struct {
 
 // notations are how quantities are written, for the reference.
 var notations = [][2]string{
-	{"target", `"catalog" (a Compose service with all its replicas, else a container), "catalog#2", "chunk*", "label:k=v", or a list of these`},
+	{"target", `"catalog" (a Compose service with all its replicas, else a container), "catalog#2", "chunk*", "label:k=v"; of the agent's host "netns:blue" and "pid:1234"; or a list of these`},
 	{"duration", `"400ms", "30s", "1m30s"; at most "24h"`},
 	{"share", `"80%" or 0.8; an int is refused: is 1 one per cent, or all?`},
 	{"arrivals", `"40/s", "600/m"`},

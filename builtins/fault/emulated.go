@@ -253,7 +253,7 @@ func (n *emulated) Describe() Words {
 
 func (n *emulated) Mend() string {
 	if n.Used == Qdisc {
-		return fmt.Sprintf("nsenter -n -t $(docker inspect -f '{{.State.Pid}}' %s) tc qdisc del dev eth0 root", n.Target.Name)
+		return n.nsenter() + " tc qdisc del dev eth0 root"
 	}
 	return n.deleteTable("chaosrunner-…")
 }

@@ -21,14 +21,17 @@ import (
 	"net/netip"
 )
 
-// A Target is one generation of one container. Undo for one generation never
-// touches its successor.
+// A Target is one generation of one container, or of a process or a network
+// namespace of the agent's host. Undo for one generation never touches its
+// successor.
 type Target struct {
 	Name      string `json:"name"`              // the container's, without "/"
 	Service   string `json:"service,omitempty"` // Compose's, if it has one
 	Index     int    `json:"index,omitempty"`   // the replica's number in its service, from 1
 	Project   string `json:"project,omitempty"` // Compose's
-	ID        string `json:"id"`                // 64 hex digits
+	Place     string `json:"place,omitempty"`   // what it is, if it is no container: PlaceNetns, PlacePID
+	Path      string `json:"path,omitempty"`    // of a network namespace
+	ID        string `json:"id"`                // 64 hex digits; of the host's what tells generations apart
 	StartedAt string `json:"started_at"`        // as the engine says it
 	PID       int    `json:"pid,omitempty"`     // of its init process on the engine's host; 0: not running
 	Allowed   bool   `json:"allowed"`           // carries chaos.allow=true, or --allow names it

@@ -18,26 +18,28 @@ type keeper struct {
 
 // kept is what a keeper looks after.
 type kept interface {
-	process(ctx context.Context, w World) (*process, error)
+	life(ctx context.Context, w World) (life, error)
 	trouble() <-chan error
 	moved(ctx context.Context, w World) error
 }
 
-// keep begins to look after a fault, until end.
+// keep begins to look after a fault, until end. What the fault lives with is held
+// before it returns: a target that ends right after is missed by nobody.
 func keep(w World, f kept) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &keeper{lost: make(chan error, 1), stop: cancel, done: make(chan struct{})}
-	go k.run(ctx, w, f)
+	p, err := f.life(ctx, w)
+	if err != nil {
+		k.lost <- err
+		close(k.done)
+		return k
+	}
+	go k.run(ctx, w, f, p)
 	return k
 }
 
-func (k *keeper) run(ctx context.Context, w World, f kept) {
+func (k *keeper) run(ctx context.Context, w World, f kept, p life) {
 	defer close(k.done)
-	p, err := f.process(ctx, w)
-	if err != nil {
-		k.lost <- err
-		return
-	}
 	defer p.close()
 	for beat := 0; ; beat++ {
 		select {

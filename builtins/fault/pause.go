@@ -10,7 +10,7 @@ import (
 )
 
 // Pause freezes every process of a container: its connections stay open and
-// nothing answers on them.
+// nothing answers on them. A process of the host is stopped by a signal.
 type Pause struct{}
 
 // Validate implements [Params].
@@ -31,11 +31,17 @@ type pause struct {
 func (p *pause) Params() Params { return &p.Pause }
 
 func (p *pause) Prepare(ctx context.Context, w World, t Target) error {
+	if t.Place == PlacePID {
+		return p.stoppable(t)
+	}
 	_, err := p.look(ctx, w, t)
 	return err
 }
 
 func (p *pause) Apply(ctx context.Context, w World) error {
+	if p.Target.Place == PlacePID {
+		return p.stopProcess(ctx)
+	}
 	held, _, err := p.grip(ctx, w)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotBegun, err)
@@ -51,6 +57,9 @@ func (p *pause) Apply(ctx context.Context, w World) error {
 }
 
 func (p *pause) Undo(ctx context.Context, w World, past Past) (string, error) {
+	if p.Target.Place == PlacePID {
+		return p.continueProcess(ctx)
+	}
 	began := time.Now()
 	for {
 		c, err := inspect(ctx, w, p.Target.ID)
@@ -96,4 +105,9 @@ func (p *pause) Describe() Words {
 	}
 }
 
-func (p *pause) Mend() string { return "docker unpause " + p.Target.Name }
+func (p *pause) Mend() string {
+	if p.Target.Place == PlacePID {
+		return fmt.Sprintf("kill -CONT %d", p.Target.PID)
+	}
+	return "docker unpause " + p.Target.Name
+}

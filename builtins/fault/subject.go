@@ -35,6 +35,12 @@ func (s *subject) Slow() time.Duration { return s.Patience }
 
 // look inspects the target and refuses whatever cannot be harmed and put back.
 func (s *subject) look(ctx context.Context, w World, t Target) (container.InspectResponse, error) {
+	switch t.Place {
+	case PlaceNetns:
+		return container.InspectResponse{}, refuse("%s is no container: a network namespace takes netem and partition", t.Name)
+	case PlacePID:
+		return container.InspectResponse{}, refuse("%s is no container: a process takes pause, netem and partition", t.Name)
+	}
 	c, err := inspect(ctx, w, t.ID)
 	if errdefs.IsNotFound(err) {
 		return c, refuse("container %s (%s) is gone: resolve the target again", t.Name, short(t.ID))
@@ -184,4 +190,9 @@ func short(id string) string {
 }
 
 // called is a target as sentences name it.
-func called(t Target) string { return fmt.Sprintf("%s (%s)", t.Name, short(t.ID)) }
+func called(t Target) string {
+	if t.Place != "" {
+		return t.Name
+	}
+	return fmt.Sprintf("%s (%s)", t.Name, short(t.ID))
+}

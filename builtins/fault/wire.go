@@ -34,12 +34,16 @@ func (w *wire) ns() netns.ID { return netns.ID{Dev: w.Dev, Inode: w.Inode} }
 // reach looks at the target's network namespace and refuses the host's. The
 // namespace that it returns is open.
 func (w *wire) reach(ctx context.Context, world World, t Target) (*netns.Namespace, error) {
+	if world.Wires == nil {
+		return nil, refuse("this agent has no network to harm")
+	}
+	if t.Place != "" {
+		w.subject = subject{Target: t}
+		return w.enter(ctx, world)
+	}
 	c, err := w.look(ctx, world, t)
 	if err != nil {
 		return nil, err
-	}
-	if world.Wires == nil {
-		return nil, refuse("this agent has no network to harm")
 	}
 	if c.HostConfig != nil && c.HostConfig.NetworkMode.IsHost() {
 		if err := hostNetwork(world, t); err != nil {
@@ -58,6 +62,16 @@ func (w *wire) reach(ctx context.Context, world World, t Target) (*netns.Namespa
 // enter opens the namespace of the target's process, and keeps its identity
 // where that is not known yet.
 func (w *wire) enter(ctx context.Context, world World) (*netns.Namespace, error) {
+	if w.Target.Place != "" {
+		ns, err := w.Target.netns()
+		if err != nil {
+			return nil, err
+		}
+		if err := w.ours(ns, world); err != nil {
+			return nil, errors.Join(err, ns.Close())
+		}
+		return ns, nil
+	}
 	p, blind, err := w.grip(ctx, world)
 	if err != nil {
 		return nil, err
@@ -86,7 +100,7 @@ func (w *wire) ours(ns *netns.Namespace, world World) error {
 		w.Boot, w.Dev, w.Inode = boot(), id.Dev, id.Inode
 	}
 	if w.ns() != id {
-		return refuse("container %s is in another network namespace by now: resolve the target again", w.Target.Name)
+		return refuse("%s is in another network namespace by now: resolve the target again", w.Target.Noun())
 	}
 	host, err := hostNamespaces()
 	if err != nil {
@@ -101,7 +115,7 @@ func (w *wire) ours(ns *netns.Namespace, world World) error {
 // hostNetwork refuses the host's own namespace, unless the operator allows it.
 func hostNetwork(world World, t Target) error {
 	if err := world.Allows().RootNetns(); err != nil {
-		return refuse("container %s lives in the host's network namespace, and the fault would harm the host and all that is on it: %v", t.Name, err)
+		return refuse("%s lives in the host's network namespace, and the fault would harm the host and all that is on it: %v", t.Noun(), err)
 	}
 	return nil
 }
@@ -151,13 +165,23 @@ func sharers(ctx context.Context, world World, c container.InspectResponse) (str
 	return strings.Join(names, ", "), err
 }
 
-// process holds the target's process, to see it end.
-func (w *wire) process(ctx context.Context, world World) (*process, error) {
+// life holds what the fault lives with: the target's process, or the name of a
+// namespace that has none.
+func (w *wire) life(ctx context.Context, world World) (life, error) {
+	switch w.Target.Place {
+	case PlaceNetns:
+		return pathLife{w.Target}, nil
+	case PlacePID:
+		return w.Target.hold()
+	}
 	p, _, err := w.grip(ctx, world)
 	if err == nil && p == nil {
 		err = errors.New("the target's process is out of sight")
 	}
-	return p, err
+	if err != nil {
+		return nil, err // and no life of type *process
+	}
+	return p, nil
 }
 
 // find opens the namespace again, from what the ledger says alone; nil if there
@@ -166,7 +190,7 @@ func (w *wire) find() (*netns.Namespace, error) {
 	if w.Inode == 0 || w.Boot != boot() {
 		return nil, nil
 	}
-	paths := []string{fmt.Sprintf("/proc/%d/ns/net", w.Target.PID), w.Sandbox}
+	paths := []string{fmt.Sprintf("/proc/%d/ns/net", w.Target.PID), w.Sandbox, w.Target.Path}
 	if others, err := filepath.Glob("/proc/[0-9]*/ns/net"); err == nil {
 		paths = append(paths, others...) // who shares it may have outlived the target
 	}
@@ -190,7 +214,18 @@ func (w *wire) find() (*netns.Namespace, error) {
 
 // deleteTable is the command that mends what a table of ours does.
 func (w *wire) deleteTable(name string) string {
-	return fmt.Sprintf("nsenter -n -t $(docker inspect -f '{{.State.Pid}}' %s) nft delete table inet %s", w.Target.Name, name)
+	return w.nsenter() + " nft delete table inet " + name
+}
+
+// nsenter begins a command in the target's network namespace.
+func (w *wire) nsenter() string {
+	switch w.Target.Place {
+	case PlaceNetns:
+		return "nsenter --net=" + w.Target.Path
+	case PlacePID:
+		return fmt.Sprintf("nsenter -n -t %d", w.Target.PID)
+	}
+	return fmt.Sprintf("nsenter -n -t $(docker inspect -f '{{.State.Pid}}' %s)", w.Target.Name)
 }
 
 func boot() string {

@@ -5,10 +5,13 @@ import (
 	"strings"
 
 	"go.starlark.net/starlark"
+
+	"chaosrunner/builtins/fault"
 )
 
 // Targets are target expressions, at least one, none twice: "catalog",
-// "catalog#2", "chunk*", "label:k=v", or a list of them.
+// "catalog#2", "chunk*", "label:k=v", of the host itself "netns:blue" and
+// "pid:1234", or a list of them.
 type Targets []string
 
 const (
@@ -43,6 +46,12 @@ func checkTarget(s string) error {
 	v := starlark.String(s)
 	if s == "" || len(s) > maxTarget || !safeText(s) || strings.ContainsAny(s, " \t") && !strings.HasPrefix(s, "label:") {
 		return want(v, `a target such as "catalog", "catalog#2", "chunk*" or "label:k=v"`)
+	}
+	if fault.OnHost(s) {
+		if err := fault.CheckHost(s); err != nil {
+			return want(v, `a target of the host such as "netns:blue" or "pid:1234"`)
+		}
+		return nil
 	}
 	if label, ok := strings.CutPrefix(s, "label:"); ok {
 		if key, _, ok := strings.Cut(label, "="); !ok || key == "" {

@@ -40,7 +40,7 @@ func (k *claims) take(kind string, t fault.Target) (free func(), err error) {
 	defer k.mu.Unlock()
 	c := k.has[t.ID]
 	if c == nil {
-		lock, err := ledger.TakeTarget(k.dir, t.ID, "container "+t.Name, k.holder)
+		lock, err := ledger.TakeTarget(k.dir, t.ID, t.Noun(), k.holder)
 		var busy *ledger.BusyError
 		if errors.As(err, &busy) {
 			return nil, protocol.Errorf(protocol.CodeRefused, "%s: %v", kind, busy)
@@ -76,8 +76,8 @@ func (k *claims) leftover(kind string, t fault.Target) error {
 	return k.beside(func(c ledger.Contents) error {
 		for _, f := range c.In() {
 			if f.Intent.Target.ID == t.ID {
-				return protocol.Errorf(protocol.CodeRefused, "%s: container %s still has the %s of run %s on it, which has let it go: "+
-					"run `runner recover` first", kind, t.Name, f.Intent.Kind, c.Header.Run)
+				return protocol.Errorf(protocol.CodeRefused, "%s: %s still has the %s of run %s on it, which has let it go: "+
+					"run `runner recover` first", kind, t.Noun(), f.Intent.Kind, c.Header.Run)
 			}
 		}
 		return nil

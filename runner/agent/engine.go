@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,12 @@ import (
 	"chaosrunner/builtins/fault"
 )
 
-// An engine is the Docker engine that the environment names.
+// An engine is the Docker engine that the environment names; or none, where only
+// what is on this host itself is meant.
 type engine struct {
 	*client.Client
 	id, version string
+	missing     error // why there is none
 }
 
 var _ fault.Engine = (*engine)(nil)
@@ -56,6 +59,27 @@ func dial(ctx context.Context) (*engine, error) {
 		return nil, errors.Join(e.away(err), c.Close())
 	}
 	return e, nil
+}
+
+// noEngine stands for the engine on a host without one. Whatever is asked of it
+// fails as it would of one that is away.
+func noEngine(why error) (*engine, error) {
+	c, err := client.NewClientWithOpts(client.FromEnv)
+	if err != nil {
+		return nil, fmt.Errorf("agent: DOCKER_HOST: %w", err)
+	}
+	return &engine{Client: c, id: hostID(), missing: why}, nil
+}
+
+// hostID names this host, as an engine's id names that. It outlives a reboot.
+func hostID() string {
+	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if raw, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(raw)) > 0 {
+			return "host-" + string(bytes.TrimSpace(raw))
+		}
+	}
+	name, _ := os.Hostname() // without it all hosts without a name are one
+	return "host-" + name
 }
 
 // away says what to do about an engine that does not answer.

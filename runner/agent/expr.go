@@ -5,6 +5,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"chaosrunner/builtins/fault"
 )
 
 // Labels that Compose and the operator put on containers.
@@ -36,6 +38,8 @@ func (c candidate) index() int {
 //	catalog#2    one replica
 //	chunk*       services and containers by a glob
 //	label:k=v    by a label; label:k has it at all
+//
+// netns:NAME and pid:N are no containers; see [fault.Host].
 type expression struct {
 	text       string
 	key, value string // of label:
@@ -47,6 +51,9 @@ type expression struct {
 
 func parseExpr(text string) (expression, error) {
 	e := expression{text: text, service: text}
+	if fault.OnHost(text) {
+		return e, fault.CheckHost(text)
+	}
 	if label, ok := strings.CutPrefix(text, "label:"); ok {
 		var valued bool
 		e.key, e.value, valued = strings.Cut(label, "=")

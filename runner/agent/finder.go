@@ -28,12 +28,23 @@ type finder struct {
 
 func (f *finder) resolve(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error) {
 	var out protocol.Resolved
-	all, err := f.list(ctx)
-	if err != nil {
-		return out, err
+	var all []candidate
+	if !slices.ContainsFunc(in.Targets, fault.OnHost) || slices.ContainsFunc(in.Targets, func(text string) bool { return !fault.OnHost(text) }) {
+		var err error
+		if all, err = f.list(ctx); err != nil {
+			return out, err
+		}
 	}
 	known := map[string]fault.Target{}
 	for _, text := range in.Targets {
+		if fault.OnHost(text) {
+			t, err := f.onHost(ctx, text)
+			if err != nil {
+				return out, err
+			}
+			out.Matches = append(out.Matches, protocol.Match{Expr: text, Targets: []fault.Target{t}})
+			continue
+		}
 		found, err := f.find(all, text)
 		if err != nil {
 			return out, err
@@ -225,9 +236,11 @@ func (f *finder) addressesOf(ctx context.Context, id string, depth int) ([]netip
 }
 
 // permit refuses a container that has not opted in, or that the policy puts out
-// of bounds. It asks the engine, not
-// the target that the supervisor has sent.
+// of bounds. It asks the engine, not the target that the supervisor has sent.
 func (f *finder) permit(ctx context.Context, kind string, t fault.Target) error {
+	if t.Place != "" {
+		return f.permitHost(ctx, kind, t)
+	}
 	ctx, cancel := f.engine.ask(ctx)
 	defer cancel()
 	seen, err := f.engine.ContainerInspect(ctx, t.ID)

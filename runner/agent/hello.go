@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"chaosrunner/builtins/fault"
 	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/agent/ledger"
 	"chaosrunner/runner/protocol"
@@ -44,7 +46,7 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 	if err := a.bind(in); err != nil {
 		return none, err
 	}
-	e, err := dial(ctx)
+	e, err := dialFor(ctx, in)
 	if err != nil {
 		return none, err
 	}
@@ -62,9 +64,9 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 			return none, err
 		}
 		w.Ledger = a.book.Path()
-		w.Recovered, err = a.recover(dir, "")
+		w.Recovered, err = a.recoverAll(in.State, "")
 	case protocol.ModeRecover:
-		w.Recovered, err = a.recover(dir, in.Run)
+		w.Recovered, err = a.recoverAll(in.State, in.Run)
 	}
 	failpoint.Hit("before-open")
 	if err == nil && !a.begin() {
@@ -78,6 +80,57 @@ func (a *agent) greet(ctx context.Context, in protocol.Hello) (protocol.Welcome,
 	}
 	close(a.greeted)
 	return w, nil
+}
+
+// dialFor dials the engine. A host needs none where what may be harmed is on the
+// host itself, or where there is nothing of an engine to recover.
+func dialFor(ctx context.Context, in protocol.Hello) (*engine, error) {
+	e, err := dial(ctx)
+	if err == nil {
+		return e, nil
+	}
+	host := slices.ContainsFunc(in.Allow, fault.OnHost)
+	if in.Mode == protocol.ModeRecover {
+		var left error
+		if host, left = onlyHost(in.State); left != nil {
+			return nil, errors.Join(err, left)
+		}
+	}
+	if !host {
+		return nil, err
+	}
+	return noEngine(err)
+}
+
+// onlyHost says whether runs without an engine have been here, and what keeps a
+// recover from being whole: ledgers of engines.
+func onlyHost(state string) (bool, error) {
+	dirs, err := engineDirs(state)
+	if err != nil {
+		return false, err
+	}
+	own, been := ledger.Dir(state, hostID()), false
+	for _, dir := range dirs {
+		if dir == own {
+			been = true
+			continue
+		}
+		if paths, err := ledger.List(dir); err != nil || len(paths) > 0 {
+			return false, errors.Join(err, fmt.Errorf("agent: what %d runs on that engine have left waits for it", len(paths)))
+		}
+	}
+	return been, nil
+}
+
+// recoverAll recovers what dead runs left on the engine, and on this host in the
+// time of no engine.
+func (a *agent) recoverAll(state, only string) ([]protocol.Abandoned, error) {
+	all, err := a.recover(ledger.Dir(state, a.engine.id), only)
+	if err != nil || a.engine.missing != nil {
+		return all, err
+	}
+	host, err := a.recover(ledger.Dir(state, hostID()), only)
+	return append(all, host...), err
 }
 
 // takeEngine takes the engine's lock and opens the run's ledger.

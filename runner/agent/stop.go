@@ -38,15 +38,19 @@ var patienceOfStop = 20 * time.Second
 // given. It goes on past runs that cannot be stopped.
 func Stop(ctx context.Context, state, run string) ([]Stopped, error) {
 	e, failed := dial(ctx)
-	var dirs []string
 	var m *mender
+	own, host := ledger.Dir(state, hostID()), newMender(nil, 0) // of runs without an engine
+	dirs := []string{own}
 	if failed == nil {
 		defer e.Close() //nolint:errcheck // nothing waits on it
-		dirs, m = []string{ledger.Dir(state, e.id)}, newMender(e, 0)
+		dirs, m = append(dirs, ledger.Dir(state, e.id)), newMender(e, 0)
 	} else { // agents may hold the kernel's faults, and may reach their engine
-		var err error
-		dirs, err = engineDirs(state)
-		failed = errors.Join(failed, err)
+		only, err := onlyHost(state)
+		if only && err == nil {
+			failed = nil
+		} else if dirs, err = engineDirs(state); err != nil {
+			failed = errors.Join(failed, err)
+		}
 	}
 	var mu sync.Mutex
 	var stopped []Stopped
@@ -54,6 +58,10 @@ func Stop(ctx context.Context, state, run string) ([]Stopped, error) {
 	for _, dir := range dirs {
 		paths, err := ledger.List(dir)
 		failed = errors.Join(failed, err)
+		m := m
+		if dir == own {
+			m = host
+		}
 		for _, path := range paths {
 			all.Go(func() {
 				s, err := stopOne(ctx, path, run, m)

@@ -309,7 +309,7 @@ func (r *run) openJournal() error {
 	w := r.agent.welcome
 	j.Record(journal.Begun{
 		Run: r.id, Name: r.exp.Name, Script: r.opt.Script, Args: r.opt.Args, Seed: r.opt.Seed, Set: r.opt.Params,
-		Project: r.opt.Project, Engine: fmt.Sprintf("%s, Docker %s, API %s", w.EngineID, w.EngineVersion, w.APIVersion),
+		Project: r.opt.Project, Engine: engineText(w),
 		Policy: r.opt.Policy, Ledger: w.Ledger, Runner: r.opt.Version, Host: host, Rings: r.worker.rings,
 		PIDs: map[string]int{"supervisor": os.Getpid(), "agent": w.PID, "worker": r.worker.pid()},
 	})
@@ -318,6 +318,13 @@ func (r *run) openJournal() error {
 	}
 	j.Record(r.exp)
 	return r.keepSources()
+}
+
+func engineText(w protocol.Welcome) string {
+	if w.EngineVersion == "" {
+		return w.EngineID + ", without a Docker engine"
+	}
+	return fmt.Sprintf("%s, Docker %s, API %s", w.EngineID, w.EngineVersion, w.APIVersion)
 }
 
 // targetNames are for errors and journals.
