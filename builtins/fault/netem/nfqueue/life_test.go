@@ -248,6 +248,12 @@ func TestTCPIntegrity(t *testing.T) {
 // echo sends to the other side and back.
 func echo(t *testing.T, a, b *netns.Namespace, addr string, body []byte) [sha256.Size]byte {
 	t.Helper()
+	return echoAt(t, a, b, addr, addr, body)
+}
+
+// echoAt does so where the other side has one more name.
+func echoAt(t *testing.T, a, b *netns.Namespace, addr, name string, body []byte) [sha256.Size]byte {
+	t.Helper()
 	var l net.Listener
 	if err := b.Inside(func() (err error) { l, err = net.Listen("tcp", addr+":0"); return err }); err != nil {
 		t.Fatal(err)
@@ -260,7 +266,7 @@ func echo(t *testing.T, a, b *netns.Namespace, addr string, body []byte) [sha256
 		}
 	}()
 	var c net.Conn
-	if err := a.Inside(func() (err error) { c, err = net.Dial("tcp", l.Addr().String()); return err }); err != nil {
+	if err := a.Inside(func() (err error) { c, err = net.Dial("tcp", name+port(l)); return err }); err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
@@ -309,3 +315,5 @@ func TestOutgoingTCPDoesNotCollapse(t *testing.T) {
 		t.Errorf("got %+v, want no overflow", s)
 	}
 }
+
+func port(l net.Listener) string { return fmt.Sprintf(":%d", l.Addr().(*net.TCPAddr).Port) }

@@ -164,7 +164,7 @@ func (l *loop) turn() error {
 func (l *loop) count(n int) {
 	const (
 		span  = time.Millisecond
-		thick = 20 // packets in that time
+		thick = 8 // packets in that time
 	)
 	if now := l.now(); now-l.since > span {
 		l.thick = l.came > thick && now-l.since < 2*span

@@ -421,3 +421,35 @@ func TestSegmentsAreSinglePackets(t *testing.T) {
 		}
 	})
 }
+
+// The limit bounds memory, so packets that wait as one count as many.
+func TestLargePacketsCountAsMany(t *testing.T) {
+	a, b := scratch.Pair(t)
+	_, inB := pipe(t, a, b, false)
+	// A short delay has the least limit, of 1000.
+	held := apply(t, a, netem.Filter{Direction: netem.In, Protocol: "udp"}, netem.Emulation{Delay: 10 * time.Millisecond})
+	raw, err := inB.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, 1000) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := held.(*fault).loop
+	err = loop.do(func() error { // while it is here, it reads nothing: all come at once
+		for range 300 {
+			if _, err := inB.Write(make([]byte, 60_000)); err != nil { // weighs 40
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, held, "25 of 300 let through", func(s netem.Stats) bool { return s.Packets == 300 && s.Held == 0 })
+	if s := stats(t, held); s.Delayed < 25 || s.Delayed > 100 || s.Delayed+s.Overflowed != 300 {
+		t.Errorf("got %+v, want about 1000/40 packets let through", s)
+	}
+}

@@ -64,20 +64,25 @@ func (q *queue) bind() error {
 	return err
 }
 
-// configure sets how much of each packet is copied, whether large packets come
-// whole or cut into those that the wire would see, and how many may wait.
-func (q *queue) configure(size uint32, whole bool, most uint32) error {
-	if err := q.ask(cfgParams, append(be32(size), copyPacket)...); err != nil {
+// config is what the kernel does with packets before we see them.
+type config struct {
+	size  uint32 // bytes of each that are copied
+	whole bool   // large ones come whole, not cut into those that the wire would see
+	room  uint32 // packets that may wait
+}
+
+func (q *queue) configure(c config) error {
+	if err := q.ask(cfgParams, append(be32(c.size), copyPacket)...); err != nil {
 		return err
 	}
 	flags := uint32(0)
-	if whole {
+	if c.whole {
 		flags = flagGSO
 	}
 	message, finish := appendMessage(nil, msgConfig, unix.NLM_F_ACK, q.number)
 	message = appendAttribute(message, cfgFlags, be32(flags)...)
 	message = appendAttribute(message, cfgMask, be32(flagGSO)...)
-	message = appendAttribute(message, cfgMaxLen, be32(most)...)
+	message = appendAttribute(message, cfgMaxLen, be32(c.room)...)
 	finish(message)
 	return q.request(message)
 }

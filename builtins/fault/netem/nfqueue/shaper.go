@@ -15,21 +15,22 @@ type shaper struct {
 	clock  func() time.Duration
 	copies bool // out: packets are copied, dropped and sent again
 
-	most  int     // packets held
-	share float64 // of flows; 0: all
-	whole bool    // large packets come whole
-	size  uint32  // of each packet, that is copied
-	held  emulate.Queue[held]
-	run   run
-	pool  [][]byte
-	stats netem.Stats
-	slept time.Duration // sum of delays
+	most   int     // packets held
+	share  float64 // of flows; 0: all
+	asked  config  // of the kernel
+	held   emulate.Queue[held]
+	weight int // of what is held, in packets
+	run    run
+	pool   [][]byte
+	stats  netem.Stats
+	slept  time.Duration // sum of delays
 }
 
 // held is what waits for its time: a packet that the kernel keeps for us, or a
 // copy that is sent.
 type held struct {
 	came    time.Duration
+	weight  int
 	id      uint32
 	kept    bool   // by the kernel
 	altered []byte // then: what replaces its payload
@@ -47,6 +48,8 @@ type run struct {
 const (
 	headers = 128   // of a packet, to know its flow
 	all     = 65535 // of it
+	unread  = 16384 // packets that may wait to be read, beyond those that are held
+	segment = 1500  // of a packet that came whole, as which it counts
 )
 
 // set changes what happens to packets from the next one on.
@@ -57,19 +60,21 @@ func (s *shaper) set(f netem.Filter, e netem.Emulation, stream uint64) error {
 		s.emu.Update(e)
 	}
 	s.most, s.share = e.Holds(), f.Partial()
-	size, whole := uint32(headers), false
+	ask := config{size: headers, room: uint32(s.most + unread)}
 	if s.copies || e.Duplicate > 0 || e.Corrupt > 0 {
-		size = all
+		ask.size = all
 	}
 	if !s.copies {
-		// A large packet may stay one where all of its parts meet one fate.
-		whole = e.Loss == 0 && e.LossModel == nil && e.Duplicate == 0 && e.Corrupt == 0 && e.Reorder == 0 && e.Rate == 0 && e.Slot == nil
+		// A large packet may stay one where all of its parts meet one fate, and
+		// nobody counts them.
+		ask.whole = e.Limit == 0 && e.Loss == 0 && e.LossModel == nil && e.Duplicate == 0 && e.Corrupt == 0 &&
+			e.Reorder == 0 && e.Rate == 0 && e.Slot == nil
 	}
-	if size == s.size && whole == s.whole {
+	if ask == s.asked {
 		return nil
 	}
-	s.size, s.whole = size, whole
-	return s.q.configure(size, whole, uint32(s.most+letters*8))
+	s.asked = ask
+	return s.q.configure(ask)
 }
 
 // arrive decides about a packet.
@@ -91,7 +96,7 @@ func (s *shaper) arrive(p packet) {
 		s.stats.Delayed++
 		s.judge(accept, p)
 		return
-	case s.held.Len()+fate.N > s.most:
+	case s.weight+fate.N*s.weigh(p) > s.most:
 		s.stats.Overflowed++
 		s.judge(drop, p)
 		return
@@ -118,7 +123,8 @@ func (s *shaper) hold(p packet, c emulate.Copy, now time.Duration, kept bool) {
 			return
 		}
 	}
-	h := held{came: now, id: p.id, kept: kept}
+	h := held{came: now, id: p.id, kept: kept, weight: s.weigh(p)}
+	s.weight += h.weight
 	if !kept {
 		h.parcel = s.parcel(p)
 	}
@@ -135,6 +141,15 @@ func (s *shaper) hold(p packet, c emulate.Copy, now time.Duration, kept bool) {
 		s.stats.Reordered++
 	}
 	s.held.Put(c.At, h)
+}
+
+// weigh says how many packets one counts as towards the limit: a large one that
+// came whole as those that the wire would see, since the limit bounds memory.
+func (s *shaper) weigh(p packet) int {
+	if !s.asked.whole {
+		return 1
+	}
+	return max(1, p.length/segment)
 }
 
 // meant: its flow is among the share of flows.
@@ -188,6 +203,7 @@ func (s *shaper) release(due time.Duration, most int) (n int) {
 			break
 		}
 		h := s.held.Take()
+		s.weight -= h.weight
 		s.stats.Delayed++
 		s.slept += now - h.came
 		s.stats.MaxDelay = max(s.stats.MaxDelay, now-h.came)

@@ -70,7 +70,7 @@ func BenchmarkDelay(b *testing.B) {
 	}
 	for _, delay := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond} {
 		b.Run(delay.String(), func(b *testing.B) {
-			n := max(b.N, 20)
+			n := 20 * b.N
 			bare := trips(n)
 			held := apply(b, x, netem.Filter{Direction: netem.Out, Protocol: "udp"}, netem.Emulation{Delay: delay})
 			defer undo(b, held)
