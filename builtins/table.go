@@ -102,6 +102,10 @@ var Table = []Builtin{
 		Doc: `Drops every packet between the target's containers and peers (targets, addresses, networks), both ways, without a word to either: what a network split looks like. A target named as a peer is followed when it restarts. It is measured that no peer answers any more before the call returns. Undo: packets pass again.`,
 	},
 	{
+		Name: "fill_disk", Signature: `fill_disk(target, path, *, percent = None, size = None, leave = None, hold = "auto", keep_full = True, allow_host_disk = False, duration = None)`, Returns: "fault", Phase: Act, call: fillDisk,
+		Doc: `Takes room on the file system that the target has at path, until percent of what the service can use is used (df's Use%; what is kept for root counts only where everything in the target runs as root), or by size, or until leave is left. What the service then frees is taken too, unless keep_full = False; a size stays what it is. The ballast is a file without a name, which the kernel frees with the agent; hold = "file" wants a file with a name, and so do file systems that have no other. Where nothing can be allocated it is written, at 128 MiB/s. A file system on which others live too is refused, the host's first of all: with allow_host_disk = True and the operator's host_disk it is filled all the same.`,
+	},
+	{
 		Name: "observe", Signature: `observe(duration)`, Returns: "figures", Phase: Act, call: observe, sees: true,
 		Doc: `Lets time pass under the watcher. It returns the objectives' figures over that time: with w = observe("10s"), w[availability].value is a number, or None where there is no data, and w[availability].count says how many requests or samples stand behind it.`,
 	},

@@ -99,6 +99,8 @@ type World struct {
 	Turn func(context.Context) (release func(), err error)
 	// Rules is what the operator allows beyond the ordinary; see [World.Allows].
 	Rules Rules
+	// Radius has the ids of the containers in the blast radius.
+	Radius []string
 	// Tell writes a remark of the fault into the run's journal. It never waits.
 	// Nil: nobody listens.
 	Tell func(string)
@@ -155,6 +157,7 @@ type Engine interface {
 	restarter
 	starter
 	neighbours
+	informer
 }
 
 // ErrRefused is in the chain of every error with which Prepare refuses.

@@ -12,6 +12,7 @@ import (
 
 // Kinds has every kind of fault by its name in the language.
 var Kinds = map[string]func() Fault{
+	"fill_disk": func() Fault { return &fillDisk{} },
 	"kill":      func() Fault { return &kill{} },
 	"netem":     func() Fault { return &emulated{} },
 	"partition": func() Fault { return &partition{} },

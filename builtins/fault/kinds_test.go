@@ -26,7 +26,13 @@ func TestValidate(t *testing.T) {
 		{"pause", ``, ""},
 		{"pause", `null`, ""},
 		{"pause", `{"x":1}`, "unknown field"},
-		{"explode", `{}`, "want one of kill, "},
+		{"fill_disk", `{"path":"/data","percent":1}`, ""},
+		{"fill_disk", `{"path":"/data","percent":1.01}`, "at most 1"},
+		{"fill_disk", `{"path":"/data","percent":1,"size":1}`, "want exactly one"},
+		{"fill_disk", `{"path":"/data","size":-1}`, "below 0"},
+		{"fill_disk", `{"path":"data","size":1}`, "absolute"},
+		{"fill_disk", `{"path":"/data","size":1,"hold":"x"}`, "auto, kernel or file"},
+		{"explode", `{}`, "want one of fill_disk, "},
 	} {
 		f, err := New(c.kind, json.RawMessage(c.params))
 		switch {

@@ -159,7 +159,9 @@ func (a *agent) look(ctx context.Context, f fault.Fault, in protocol.Apply) (fau
 	if err := a.obey(in); err != nil {
 		return fault.Words{}, err
 	}
-	if err := f.Prepare(ctx, a.mender.world, in.Target); err != nil {
+	world := a.mender.world
+	world.Radius = in.Radius
+	if err := f.Prepare(ctx, world, in.Target); err != nil {
 		if errors.Is(err, fault.ErrRefused) {
 			return fault.Words{}, protocol.Errorf(protocol.CodeRefused, "%s: %v", in.Kind, err)
 		}

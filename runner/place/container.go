@@ -44,6 +44,7 @@ const (
 var rights = []struct{ capability, purpose string }{
 	{"KILL", "signal a target's process, whatever its user: kill(stays_down = False)"},
 	{"SYS_PTRACE", "open /proc/PID/ns/net of a target that has rights which the agent has not"},
+	{"DAC_OVERRIDE", "write into a folder that is not root's: fill_disk, exhaust_inodes"},
 	{"SYS_ADMIN", "setns into that network namespace: scrapes and probes over the target's loopback"},
 	{"NET_ADMIN", "rules, queues and qdiscs of ours in that namespace: netem, partition"},
 	{"NET_RAW", "send on the packets that netem has held, and those that prove it"},
@@ -158,9 +159,10 @@ func (p *Container) describe(name string, args []string) (*container.Config, *co
 		NetworkMode:    "none",
 		PidMode:        "host",
 		UsernsMode:     "host", // pid=host allows no other
+		CgroupnsMode:   "host", // else /proc/PID/cgroup has no paths that mean anything
 		CapDrop:        strslice.StrSlice{"ALL"},
 		CapAdd:         caps,
-		SecurityOpt:    []string{"no-new-privileges"},
+		SecurityOpt:    []string{"no-new-privileges", "apparmor=unconfined"}, // AppArmor hides the host's own mounts
 		ReadonlyRootfs: true,
 		LogConfig:      container.LogConfig{Type: "none"}, // the link is not for a log
 		Mounts:         []mount.Mount{{Type: mount.TypeBind, Source: p.Socket, Target: DefaultSocket}},

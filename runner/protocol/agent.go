@@ -114,7 +114,8 @@ type Apply struct {
 	Kind   string          `json:"kind"`
 	Params json.RawMessage `json:"params,omitempty"`
 	Target fault.Target    `json:"target"`
-	TTL    time.Duration   `json:"ttl"` // the agent takes the fault back by itself after this; must be > 0
+	TTL    time.Duration   `json:"ttl"`              // the agent takes the fault back by itself after this; must be > 0
+	Radius []string        `json:"radius,omitempty"` // ids of the containers that may be harmed
 }
 
 // Grace is how much longer than a fault is meant to last its TTL is: the

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +129,7 @@ func (r *run) surveyUpdate(ctx context.Context, f spec.Fault) error {
 		return at(f.Pos, "update", err)
 	}
 	for _, t := range union(resolved.Matches) {
-		if _, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: time.Minute}); err != nil {
+		if _, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: time.Minute, Radius: r.inReach()}); err != nil {
 			return at(f.Pos, "update", err)
 		}
 	}
@@ -143,6 +145,9 @@ func (r *run) inRadius(f spec.Fault, targets []fault.Target) error {
 	}
 	return nil
 }
+
+// inReach has the ids of the containers in the blast radius.
+func (r *run) inReach() []string { return slices.Sorted(maps.Keys(r.radius)) }
 
 // at makes the agent's no a refusal at the script's line; any other error (the
 // engine is away, the link broke) stays what it is.

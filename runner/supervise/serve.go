@@ -80,7 +80,7 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 	event := journal.Inject{ID: live.handle.ID, Fault: f, Targets: targets, TTL: ttl}
 	parts := make([]protocol.Apply, len(targets))
 	for i, t := range targets {
-		parts[i] = protocol.Apply{ID: report.PartID(live.handle.ID, i, len(targets)), Kind: f.Kind, Params: f.Params, Target: t, TTL: ttl}
+		parts[i] = protocol.Apply{ID: report.PartID(live.handle.ID, i, len(targets)), Kind: f.Kind, Params: f.Params, Target: t, TTL: ttl, Radius: r.inReach()}
 		words, err := r.describe(r.ctx, parts[i])
 		if err != nil {
 			r.forget(live)

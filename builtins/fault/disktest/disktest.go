@@ -222,7 +222,7 @@ func attach(f *os.File) (*os.File, string, error) {
 		if err == nil {
 			return device, name, nil
 		}
-		_ = device.Close() // nothing was written to it
+		_ = device.Close()     // nothing was written to it
 		if err != unix.EBUSY { // else somebody was faster
 			return nil, "", fmt.Errorf("loop device %s: %w", name, err)
 		}

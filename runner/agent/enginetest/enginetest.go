@@ -134,7 +134,9 @@ type Options struct {
 	Publish string // host port for 8080
 	Network string // none when empty, if nothing is published
 	IP      string
+	User    string
 	Tmpfs   map[string]string // path → mount options
+	Binds   []string          // "/host/path:/path"
 	Remove  bool              // --rm
 	NoStart bool
 }
@@ -177,7 +179,7 @@ func Run(t testing.TB, o Options) *Container {
 	if o.Network == "" && o.Publish == "" {
 		o.Network = "none" // three times as fast to make
 	}
-	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, Tmpfs: o.Tmpfs, NetworkMode: container.NetworkMode(o.Network)}
+	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, Tmpfs: o.Tmpfs, Binds: o.Binds, NetworkMode: container.NetworkMode(o.Network)}
 	if o.Publish != "" {
 		host.PortBindings = nat.PortMap{"8080/tcp": {{HostPort: o.Publish}}}
 	}
@@ -192,7 +194,7 @@ func Run(t testing.TB, o Options) *Container {
 		ports = nil // they are that container's
 	}
 	made, err := c.ContainerCreate(t.Context(), &container.Config{
-		Image: cmp.Or(o.Image, imageName), Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: ports,
+		Image: cmp.Or(o.Image, imageName), User: o.User, Env: o.Env, Labels: labels, Healthcheck: o.Health, ExposedPorts: ports,
 	}, host, net, nil, o.Name)
 	if err != nil {
 		t.Fatalf("create %s: %v", o.Name, err)
