@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
@@ -154,22 +156,39 @@ func (s *spot) neighbours(ctx context.Context, w World, on []string) ([]string, 
 	if err != nil {
 		return nil, err
 	}
+	inits := processes()
 	var who []string
 	for _, other := range list {
-		if other.ID == s.Target.ID || slices.Contains(w.Radius, other.ID) {
+		if other.ID == s.Target.ID || slices.Contains(w.Radius, other.ID) || len(other.Names) == 0 {
 			continue
 		}
-		c, err := inspect(ctx, w, other.ID)
-		if err != nil || c.State.Pid <= 0 {
-			continue // it has just ended
-		}
-		has, _ := mounts.Of(c.State.Pid)
+		has, _ := mounts.Of(inits[other.ID]) // nothing of one that has just ended
 		for _, m := range has {
 			if slices.Contains(on, m.Device) && path.Dir(m.Point) != "/etc" { // /etc/hosts lies with the engine's data
-				who = append(who, "container "+strings.TrimPrefix(c.Name, "/"))
+				who = append(who, "container "+strings.TrimPrefix(other.Names[0], "/"))
 				break
 			}
 		}
 	}
 	return who, nil
+}
+
+var longID = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// processes has one process of each container. The engine is not asked for them
+// one by one: it does not answer for one that it is starting.
+func processes() map[string]int {
+	byID := map[string]int{}
+	all, _ := os.ReadDir("/proc")
+	for _, p := range all {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		groups, _ := os.ReadFile(path.Join("/proc", p.Name(), "cgroup"))
+		if id := string(longID.Find(groups)); id != "" && byID[id] == 0 {
+			byID[id] = pid
+		}
+	}
+	return byID
 }
