@@ -296,10 +296,21 @@ func TestFillDiskOfImage(t *testing.T) {
 // The file is found by whoever reads the ledger: with the container up, down,
 // and gone with its volume.
 func TestFillDiskUndoneByAnother(t *testing.T) {
+	down := func(k *enginetest.Container) { k.Kill(); k.WaitFor("down", down) }
+	t.Run("in memory", func(t *testing.T) {
+		t.Parallel()
+		k := enginetest.Run(t, enginetest.Options{Tmpfs: map[string]string{"/data": "size=16m"}})
+		f := fill(t, `{"path":"/data","size":8388608,"hold":"file"}`, k.Target())
+		defer mustUndo(t, f, settled)
+		down(k)
+		mustUndo(t, reload(t, "fill_disk", f), fault.Past{})
+		k.Start()
+		mustUndo(t, reload(t, "fill_disk", f), fault.Past{})
+	})
 	for name, meanwhile := range map[string]func(k *enginetest.Container){
 		"up":        func(*enginetest.Container) {},
-		"down":      func(k *enginetest.Container) { k.Kill(); k.WaitFor("down", down) },
-		"restarted": func(k *enginetest.Container) { k.Kill(); k.WaitFor("down", down); k.Start() },
+		"down":      down,
+		"restarted": func(k *enginetest.Container) { down(k); k.Start() },
 		"gone":      func(k *enginetest.Container) { k.Remove() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -458,8 +469,15 @@ func TestFillDiskCutShort(t *testing.T) {
 func unmount(t *testing.T, pid int, path string) {
 	t.Helper()
 	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread goes with the namespace it is in
+	var leave func()
+	leave = func() {
+		runtime.LockOSThread()            // and never unlocked: the thread goes with the namespace it is in
+		if unix.Gettid() == os.Getpid() { // which must not be what /proc/self shows
+			go leave()
+			time.Sleep(time.Millisecond)
+			runtime.UnlockOSThread()
+			return
+		}
 		ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Unshare(unix.CLONE_FS)
@@ -471,7 +489,8 @@ func unmount(t *testing.T, pid int, path string) {
 			err = unix.Unmount(path, unix.MNT_DETACH)
 		}
 		done <- err
-	}()
+	}
+	go leave()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,9 @@ func (s *spot) unlink(ctx context.Context, w World, where, name string, remove f
 		return nothing(err)
 	}
 	c, away := inspect(ctx, w, s.Target.ID)
+	if s.Type == "tmpfs" && len(s.Hosts) == 0 && (errdefs.IsNotFound(away) || away == nil && (!up(c.State) || c.State.StartedAt != s.Target.StartedAt)) {
+		return "it was in memory, which is gone with the target", nil
+	}
 	switch {
 	case errdefs.IsNotFound(away) && len(s.Hosts) > 0 && errors.Is(err, fs.ErrNotExist):
 		return "the container is gone, and its files with it", nil

@@ -41,6 +41,14 @@ var rows = []row{
 	{kind: "partition", wired: true, kernel: true, inject: func(target, _ string) string {
 		return fmt.Sprintf(`partition(%q, "172.16.0.0/12")`, target)
 	}},
+	// On the target's own /data: without a name, which the kernel frees with the
+	// agent; and with one, which the ledger has.
+	{kind: "fill_disk", kernel: true, inject: func(target, _ string) string {
+		return fmt.Sprintf(`fill_disk(%q, %q, percent = "100%%")`, target, dataDir)
+	}},
+	{kind: "fill_disk file", inject: func(target, _ string) string {
+		return fmt.Sprintf(`fill_disk(%q, %q, size = "4MiB", hold = "file")`, target, dataDir)
+	}},
 }
 
 func simply(builtin string) func(target, peer string) string {

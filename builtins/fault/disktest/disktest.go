@@ -9,9 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,7 +77,10 @@ func sweep() {
 	for _, dir := range left {
 		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
 		if err != nil {
-			continue // it is being made, or being removed
+			if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Minute { // else it is being made, or removed
+				_ = clear(dir)
+			}
+			continue
 		}
 		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			_ = clear(dir) // the next sweep tries again
@@ -86,23 +89,23 @@ func sweep() {
 	}
 }
 
-// clear unmounts all that is in a folder of ours, and removes it. A loop device
-// goes with its mount.
+// clear unmounts what is in a folder of ours, and removes it. A loop device goes
+// with its mount.
 func clear(dir string) error {
-	raw, err := os.ReadFile("/proc/self/mountinfo")
+	all, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(string(raw), "\n")
-	for i := len(lines) - 1; i >= 0; i-- { // the last mounted first
-		if col := strings.Fields(lines[i]); len(col) > 4 && strings.HasPrefix(col[4], dir+"/") {
-			if e := unix.Unmount(col[4], unix.MNT_DETACH); e != nil {
-				err = errors.Join(err, fmt.Errorf("unmount %s: %w", col[4], e))
+	for _, e := range all {
+		if e.IsDir() {
+			err := error(nil)
+			for err == nil { // as often as it is mounted
+				err = unix.Unmount(filepath.Join(dir, e.Name()), unix.MNT_DETACH)
+			}
+			if err != unix.EINVAL { // else the removal would empty what is mounted
+				return fmt.Errorf("unmount %s: %w", e.Name(), err)
 			}
 		}
-	}
-	if err != nil {
-		return err // else the removal would empty what is mounted
 	}
 	return os.RemoveAll(dir)
 }
