@@ -46,7 +46,7 @@ func (e *Engine) Apply(_ context.Context, ns int, job netem.Job, raw json.RawMes
 	if s.base != h.Base {
 		return nil, errors.New("the record is of another process")
 	}
-	if h.conn, err = dial(ns); err != nil {
+	if h.conn, err = e.dial(ns); err != nil {
 		return nil, err
 	}
 	if err := s.join(h); err != nil {
@@ -201,7 +201,7 @@ func (e *Engine) Undo(_ context.Context, ns int, raw json.RawMessage) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := dial(ns)
+	c, err := e.dial(ns)
 	if err != nil {
 		return err
 	}

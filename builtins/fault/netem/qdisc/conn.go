@@ -18,10 +18,11 @@ import (
 type conn struct {
 	socket *nl.NetlinkSocket
 	handle *netlink.Handle
+	step   func()
 }
 
-func dial(ns int) (*conn, error) {
-	c := &conn{}
+func (e *Engine) dial(ns int) (*conn, error) {
+	c := &conn{step: e.step}
 	err := netns.Inside(ns, func() (err error) {
 		if c.socket, err = nl.Subscribe(unix.NETLINK_ROUTE); err != nil {
 			return err
@@ -62,6 +63,7 @@ func (c *conn) ask(kind, flags int, about nl.TcMsg, attrs ...*nl.RtAttr) ([][]by
 
 // do makes a change. What flags to give: creates, replaces, or neither.
 func (c *conn) do(kind, flags int, about nl.TcMsg, attrs ...*nl.RtAttr) error {
+	c.step()
 	_, err := c.ask(kind, flags|unix.NLM_F_ACK, about, attrs...)
 	return err
 }

@@ -36,10 +36,12 @@ type Engine struct {
 	spaces map[netns.ID]*space
 
 	trial trial
+
+	step func() // before each change of the world: where tests kill
 }
 
 // New makes an engine.
-func New() *Engine { return &Engine{spaces: map[netns.ID]*space{}} }
+func New() *Engine { return &Engine{spaces: map[netns.ID]*space{}, step: func() {}} }
 
 var _ netem.Engine = (*Engine)(nil)
 
@@ -128,7 +130,7 @@ func (e *Engine) Prepare(_ context.Context, ns int, job netem.Job) (json.RawMess
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := dial(ns)
+	c, err := e.dial(ns)
 	if err != nil {
 		return nil, err
 	}

@@ -99,12 +99,14 @@ func (c *conn) ifb(base uint16) (int, error) {
 	if missing(err) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.TxQLen = ifbOf(base), 1000
+		c.step()
 		if err := c.handle.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}); err != nil {
 			return 0, fmt.Errorf("ifb: %w", err)
 		}
 		l, err = c.handle.LinkByName(ifbOf(base))
 	}
 	if err == nil {
+		c.step()
 		err = c.handle.LinkSetUp(l)
 	}
 	if err != nil {
@@ -195,6 +197,7 @@ func (c *conn) remove(base, band uint16) error {
 		}
 	}
 	if ifb != 0 {
+		c.step()
 		if err := c.handle.LinkDel(l); err != nil && !gone(err) {
 			errs = append(errs, fmt.Errorf("ifb: %w", err))
 		}

@@ -27,7 +27,7 @@ func (e *Engine) Available(int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.done {
-		t.all, t.in = try()
+		t.all, t.in = e.try()
 		t.done = true
 	}
 	return t.all
@@ -35,25 +35,25 @@ func (e *Engine) Available(int) error {
 
 // try puts everything on the loopback of a fresh namespace. in is what speaks
 // against incoming packets alone.
-func try() (all, in error) {
+func (e *Engine) try() (all, in error) {
 	ns, err := netns.Fresh()
 	if err != nil {
 		return err, nil
 	}
 	defer ns.Close() //nolint:errcheck // nothing was written to it
-	c, err := dial(ns.Fd())
+	c, err := e.dial(ns.Fd())
 	if err != nil {
 		return err, nil
 	}
 	defer c.close()
 	const base, loopback = 0x1000, 1
-	e := netem.Emulation{Delay: time.Millisecond}
+	late := netem.Emulation{Delay: time.Millisecond}
 	alone := on(loopback, nl.TcMsg{Handle: rootOf(base), Parent: root})
 	for _, step := range []struct {
 		lacks string
 		try   func() error
 	}{
-		{"sch_netem", func() error { return c.do(unix.RTM_NEWQDISC, creates, alone, kindOf("netem"), options(e, false)) }},
+		{"sch_netem", func() error { return c.do(unix.RTM_NEWQDISC, creates, alone, kindOf("netem"), options(late, false)) }},
 		{"sch_netem", func() error { return c.do(unix.RTM_DELQDISC, 0, alone) }},
 		{"sch_prio", func() error { return c.prio(loopback, base, firstBand, nil) }},
 		{"cls_bpf", func() error { return c.filter(loopback, base, firstBand, netem.Filter{}, true) }},
