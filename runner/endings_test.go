@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -192,6 +194,19 @@ func TestAgentStopped(t *testing.T) {
 	}
 }
 
+// An agent that stands still before its welcome is not waited for as one that
+// undoes what dead runs have left: nothing was injected, and the engine is free.
+func TestAgentStoppedBeforeItsWelcome(t *testing.T) {
+	l := newLab(t)
+	script := l.script(l.web, `kill("`+l.victim.Name+`", duration = "1s")`)
+	p := l.startEnv([]string{"RUNNER_FAILPOINT=after-lock:stop"}, script)
+	p.exits(64)
+	if said := p.out.String(); !strings.Contains(said, "no answer to a heartbeat") || !strings.Contains(said, "before its welcome") {
+		t.Errorf("want the reason")
+	}
+	l.start(script).exits(0)
+}
+
 func TestAllKilled(t *testing.T) {
 	l := newLab(t)
 	l.underFault(l.killAndWait())
@@ -212,6 +227,32 @@ func TestAllKilled(t *testing.T) {
 	}
 	if said := l.once(0, "status"); !strings.Contains(said, "nothing is injected") {
 		t.Errorf("status after recover:\n%s", said)
+	}
+}
+
+// A supervisor that dies between its last event and its documents has ended its
+// run: they are written by the next start, and say what the run came to.
+func TestKilledBeforeItsDocuments(t *testing.T) {
+	l := newLab(t)
+	script := l.script(l.web, `kill("`+l.victim.Name+`", duration = "1s")`)
+	p := l.startEnv([]string{"RUNNER_FAILPOINT=run-log:kill"}, script)
+	p.exits(-1)
+	l.back()
+	files, err := filepath.Glob(filepath.Join(l.dir, "runs", "*", "result.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("got %v, %v", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte(`{"run": "2`), 0o644); err != nil { // as if it had died a moment earlier
+		t.Fatal(err)
+	}
+	for range 2 { // the second adds nothing
+		l.once(0, "recover")
+		if r := l.result(); r.Ending != report.Completed || r.Verdict != report.Held {
+			t.Errorf("got %s, %s (%s); want what it was", r.Ending, r.Verdict, r.Reason)
+		}
+		if log := l.log(); strings.Count(log, "· exp · held") != 1 || strings.Count(log, "· exp · ") != 1 {
+			t.Errorf("want one entry, held:\n%s", log)
+		}
 	}
 }
 
