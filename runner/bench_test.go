@@ -50,10 +50,10 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 // BenchmarkSupervisorDeath is SIGKILL of a real supervisor in the middle of a
-// real run, to the moment its agent begins the undo, as the agent dates it;
-// beside the undo itself.
+// real run, to the moment its agent begins the undo and to its end, as the agent
+// dates them; beside the bare start of the same container.
 func BenchmarkSupervisorDeath(b *testing.B) {
-	var begins, undos []time.Duration
+	var begins, undos, ends, bare []time.Duration
 	var size int64
 	for b.Loop() {
 		l := &lab{t: b, dir: b.TempDir()}
@@ -73,13 +73,19 @@ func BenchmarkSupervisorDeath(b *testing.B) {
 			b.Fatalf("got %+v, want one run with one fault", dead)
 		}
 		u := dead[0].Results[0]
-		begins, undos = append(begins, u.Began.Sub(died)), append(undos, u.Ended.Sub(u.Began))
+		begins, undos, ends = append(begins, u.Began.Sub(died)), append(undos, u.Ended.Sub(u.Began)), append(ends, u.Ended.Sub(died))
+		l.victim.Kill()
+		began := time.Now()
+		l.victim.Start()
+		bare = append(bare, time.Since(began))
 		l.victim.Remove()
 		l.web.Remove()
 	}
 	b.ReportMetric(ms(median(begins)), "ms-to-undo-begins")
 	b.ReportMetric(ms(begins[len(begins)-1]), "ms-to-undo-begins-worst")
 	b.ReportMetric(ms(median(undos)), "ms-undo")
+	b.ReportMetric(ms(median(bare)), "ms-bare-start")
+	b.ReportMetric(ms(median(ends)-median(bare)), "ms-to-undone-above-bare")
 	b.ReportMetric(float64(size)/(1<<20), "MiB-supervisor")
 }
 

@@ -82,7 +82,7 @@ func (p *pause) Undo(ctx context.Context, w World, past Past) (string, error) {
 					return "", err
 				}
 			}
-			past.Settled = true
+			return "", nil // it had landed, and there was only one
 		case !same:
 			return "it was restarted since and is not paused", nil
 		case !c.State.Running:
