@@ -68,15 +68,16 @@ type Params interface {
 type Words struct {
 	Harm   string // "kill -9 catalog (3f2a…) through the engine, which leaves it down"
 	Remedy string // "start catalog and wait until it is healthy"
-	Held   string // HeldByEngine, HeldByKernel or HeldByNamespace
+	Held   string // HeldByEngine, …
 	// Warning is what people may not expect of it; mostly empty.
 	Warning string
 }
 
 // Who holds a fault.
 const (
-	HeldByEngine = "engine" // stays until it is undone
-	HeldByKernel = "kernel" // gone with the agent
+	HeldByEngine  = "engine"  // stays until it is undone
+	HeldByProcess = "process" // the same
+	HeldByKernel  = "kernel"  // gone with the agent
 	// HeldByNamespace stays until it is undone, or the target's network is gone.
 	HeldByNamespace = "target's network"
 )

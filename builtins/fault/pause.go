@@ -98,6 +98,13 @@ func (p *pause) Undo(ctx context.Context, w World, past Past) (string, error) {
 }
 
 func (p *pause) Describe() Words {
+	if p.Target.Place == PlacePID {
+		return Words{
+			Harm:   fmt.Sprintf("stop %s (SIGSTOP): it keeps its connections and answers nothing", p.Target.Name),
+			Remedy: fmt.Sprintf("let %s go on (SIGCONT)", p.Target.Name),
+			Held:   HeldByProcess,
+		}
+	}
 	return Words{
 		Harm:   fmt.Sprintf("pause %s: it keeps its connections and answers nothing", called(p.Target)),
 		Remedy: "unpause " + p.Target.Name,

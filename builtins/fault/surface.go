@@ -36,3 +36,12 @@ type Updater interface {
 	// changing nothing, where it cannot go from the present ones to these.
 	Update(ctx context.Context, w World, params json.RawMessage) error
 }
+
+// A Wide fault harms more than the container it is meant for: whatever lives in
+// its network namespace.
+type Wide interface {
+	// Beside names the other containers that it harms, once Prepare has looked.
+	Beside() []string
+	// Space is what it harms, as a target of the host.
+	Space() Target
+}

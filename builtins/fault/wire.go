@@ -184,6 +184,19 @@ func (w *wire) life(ctx context.Context, world World) (life, error) {
 	return p, nil
 }
 
+// Beside implements [Wide].
+func (w *wire) Beside() []string {
+	if w.Shared == "" {
+		return nil
+	}
+	return strings.Split(w.Shared, ", ")
+}
+
+// Space implements [Wide].
+func (w *wire) Space() Target {
+	return Target{Name: "the network namespace of " + w.Target.Noun(), Place: PlaceNetns, ID: hostNetnsID(w.ns())}
+}
+
 // find opens the namespace again, from what the ledger says alone; nil if there
 // is no such namespace any more.
 func (w *wire) find() (*netns.Namespace, error) {

@@ -47,6 +47,10 @@ func (a *agent) apply(ctx context.Context, in protocol.Apply) (protocol.Applied,
 		a.drop(c)
 		return none, err
 	}
+	if err := a.widen(c); err != nil {
+		a.drop(c)
+		return none, err
+	}
 	failpoint.Hit("before-intent")
 	if err := a.book.Intent(c.Intent); err != nil {
 		a.drop(c)
@@ -170,6 +174,11 @@ func (a *agent) look(ctx context.Context, f fault.Fault, in protocol.Apply) (fau
 		}
 		return fault.Words{}, fmt.Errorf("%s: %w", in.Kind, a.engine.away(err))
 	}
+	if w, wide := f.(fault.Wide); wide {
+		if err := a.finder.spare(ctx, in.Kind, w.Beside()); err != nil {
+			return fault.Words{}, err
+		}
+	}
 	return f.Describe(), nil
 }
 
@@ -182,6 +191,9 @@ func (a *agent) describe(ctx context.Context, in protocol.Apply) (protocol.Descr
 		return protocol.Described{}, err
 	}
 	words, err := a.look(ctx, f, in)
+	if w, wide := f.(fault.Wide); wide && err == nil {
+		err = a.claims.look(in.Kind, w.Space())
+	}
 	if err != nil {
 		return protocol.Described{}, err
 	}

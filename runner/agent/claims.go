@@ -59,6 +59,21 @@ func (k *claims) take(kind string, t fault.Target) (free func(), err error) {
 	return func() { once.Do(func() { k.free(t.ID) }) }, nil
 }
 
+// widen claims what a fault harms beyond its container, for as long as that.
+func (a *agent) widen(c *charge) error {
+	w, wide := c.fault.(fault.Wide)
+	if !wide {
+		return nil
+	}
+	space, err := a.claims.take(c.Kind, w.Space())
+	if err != nil {
+		return err
+	}
+	own := c.free
+	c.free = func() { space(); own() }
+	return nil
+}
+
 func (k *claims) free(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -278,6 +278,27 @@ func (f *finder) forbidden(c candidate) error {
 	return nil
 }
 
+// spare refuses a fault that harms containers beside its own, if the policy puts
+// one of them out of bounds.
+func (f *finder) spare(ctx context.Context, kind string, names []string) error {
+	if len(names) == 0 || len(f.never) == 0 {
+		return nil
+	}
+	all, err := f.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if !slices.Contains(names, c.name) {
+			continue
+		}
+		if err := f.forbidden(c); err != nil {
+			return protocol.Errorf(protocol.CodeRefused, "%s: it would harm container %s too: %v", kind, c.name, err)
+		}
+	}
+	return nil
+}
+
 func (f *finder) allows(c candidate) bool {
 	if c.labels[labelAllow] == "true" {
 		return true

@@ -198,3 +198,14 @@ func TestRulesOfADeadRun(t *testing.T) {
 		}
 	}
 }
+
+// What is out of bounds is not harmed through a neighbour either.
+func TestPolicyOfNeighbours(t *testing.T) {
+	t.Parallel()
+	db := enginetest.Run(t, enginetest.Options{Network: "bridge"})
+	proxy := enginetest.Run(t, enginetest.Options{Network: "container:" + db.ID, Env: []string{"LISTEN=:8081"}})
+	c := start(t, under(t.TempDir(), "never: "+db.Name))
+	err := c.call(protocol.CallApply, order("f1", "netem", `{"delay":1000000}`, proxy.Target()), nil)
+	wantCode(t, err, protocol.CodeRefused, "it would harm container "+db.Name+" too", "p.yaml:1: never")
+	c.apply(order("f2", "pause", `{}`, proxy.Target()))
+}

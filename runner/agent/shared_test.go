@@ -94,3 +94,33 @@ func TestSharedRunDies(t *testing.T) {
 	}
 	two.apply(order("f3", "pause", `{}`, web.Target()))
 }
+
+// Containers that share a network namespace are one target for what harms it,
+// and two for all else.
+func TestSharedRunsInOneNamespace(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	web := enginetest.Run(t, enginetest.Options{Network: "bridge"})
+	proxy := enginetest.Run(t, enginetest.Options{Network: "container:" + web.ID, Env: []string{"LISTEN=:8081"}})
+	one, two := start(t, shared(state, "one")), start(t, shared(state, "two"))
+	one.apply(order("f1", "netem", `{"delay":1000000}`, web.Target()))
+	late := order("f1", "netem", `{"loss":0.5,"protocol":"udp"}`, proxy.Target())
+	for _, call := range []string{protocol.CallDescribe, protocol.CallApply} {
+		wantCode(t, two.call(call, late, nil), protocol.CodeRefused, "run one (agent pid", "holds the network namespace of container "+proxy.Name)
+	}
+	two.apply(order("f2", "pause", `{}`, proxy.Target()))
+	if err := two.call(protocol.CallUndo, protocol.Undo{IDs: []string{"f2"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.call(protocol.CallUndo, protocol.Undo{IDs: []string{"f1"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	late.Target = proxy.Target()
+	two.apply(late)
+	if err := two.call(protocol.CallUndoAll, protocol.UndoAll{Reason: "end"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(state + "/*/target-*"); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
