@@ -127,7 +127,7 @@ var Table = []Builtin{
 	},
 	{
 		Name: "rollback", Signature: `rollback(fn, *args)`, Phase: Act, call: rollback,
-		Doc: `Registers a function that runs on every ending, after the faults' own undos, last registered first. It is on disk before rollback returns, with sources and arguments, so that it can run though this process is gone: fn is a def at the top level of a file, args are None, bools, numbers, strings, lists, dicts or handles of faults. It may only probe, .undo() and note().`,
+		Doc: `Registers a function that runs on every ending, after the faults' own undos, last registered first. It is on disk before rollback returns, with sources and arguments, so that it can run though this process is gone: fn is a def at the top level of a file, args are None, bools, numbers, strings, lists, dicts or handles of faults. It may only probe, .undo() and note(), and must bear to run again: one whose process is lost while it runs is run once more.`,
 	},
 	{
 		Name: "note", Signature: `note(text)`, Phase: Anywhere, call: note,

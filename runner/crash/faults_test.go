@@ -14,6 +14,7 @@ type row struct {
 	// lie in the blast radius, so that one can be the other's peer.
 	inject func(target, peer string) string
 	wired  bool // its targets need a network
+	once   bool // it does not last, and takes no duration
 	// kernel: it goes with its agent. Where that is dead it must be gone before
 	// anybody has healed anything.
 	kernel bool
@@ -32,7 +33,7 @@ var rows = []row{
 	{kind: "crash", inject: func(target, _ string) string { return fmt.Sprintf("kill(%q, stays_down = False)", target) }},
 	{kind: "stop", inject: graceful("stop")},
 	{kind: "pause", inject: simply("pause"), sick: true},
-	{kind: "restart", inject: graceful("restart")},
+	{kind: "restart", inject: graceful("restart"), once: true},
 	// Their peers are networks: a peer that the other fault has killed has no
 	// address to be named by.
 	{kind: "netem", wired: true, kernel: true, inject: func(target, _ string) string {

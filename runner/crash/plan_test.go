@@ -35,17 +35,17 @@ var steps = []string{
 	"after-lock", "before-fsync-header", "before-open",
 	"before-fsync-rollback", "before-intent", "before-fsync-intent", "after-intent", "after-apply", "after-applied",
 	"after-latch", "before-undo", "after-undoing", "after-undo", "after-undone",
-	"before-release", "after-closed", "before-fsync-rolled", "before-remove",
+	"before-release", "after-closed", "before-fsync-rolling", "before-fsync-rolled", "before-remove",
 
 	"run-greeted", "run-journal", "run-method", "run-inject", "run-applied", "run-answer", "run-observe",
 	"run-undo-one", "run-ended", "run-undo", "run-undone", "run-rollback", "run-rolled",
 	"run-result", "run-log", "run-close", "run-closed",
 
 	"second:run-second", "second:before-undo", "second:after-undoing", "second:after-undo", "second:after-undone",
-	"second:before-settle", "second:run-rollback", "second:before-fsync-rolled",
+	"second:before-settle", "second:before-fsync-rolling", "second:run-rollback", "second:before-fsync-rolled", "second:before-remove-dead",
 
 	"recover:before-undo", "recover:after-undoing", "recover:after-undo", "recover:after-undone",
-	"recover:before-settle", "recover:run-rollback", "recover:before-fsync-rolled",
+	"recover:before-settle", "recover:before-fsync-rolling", "recover:run-rollback", "recover:before-fsync-rolled", "recover:before-remove-dead",
 }
 
 // often has the steps that a run passes more than once.
@@ -90,6 +90,7 @@ type plan struct {
 	first  row           // the fault on the first target
 	second row
 	inside bool // agents run in containers
+	timed  bool // the second fault has a duration
 }
 
 // steady is every how many trials meet a random instant.
@@ -130,7 +131,7 @@ func makePlan(seed uint64, n int, kinds []row) plan {
 	p.hold = time.Second + time.Duration(rng.Int64N(int64(time.Second)))
 	p.remedy = []string{"recover", "run", "stop", "cont"}[rng.IntN(4)]
 	p.first, p.second = kinds[rng.IntN(len(kinds))], kinds[rng.IntN(len(kinds))]
-	p.inside = rng.IntN(3) == 0
+	p.inside, p.timed = rng.IntN(3) == 0, rng.IntN(3) == 0
 	return p
 }
 

@@ -74,8 +74,12 @@ abort_if(availability, below = 0.1, lasting = "20s")
 }
 
 // script writes the experiment: one fault that the script ends, and one that
-// ends with the run.
+// ends with the run, or after a while.
 func (s *site) script(t *trial) string {
+	second := t.second.inject(t.targets[1].Name, t.targets[0].Name)
+	if t.timed && !t.second.once {
+		second = strings.TrimSuffix(second, ")") + `, duration = "250ms")`
+	}
 	return write(t, "exp.star", fmt.Sprintf(`%s
 def mend(url):
     r = http(url, timeout = "10s")
@@ -88,7 +92,7 @@ def method():
     observe("200ms")
     first.undo()
     observe("200ms")
-`, s.declarations(t), s.url+"/rolled/"+t.id, t.first.inject(t.targets[0].Name, t.targets[1].Name), t.second.inject(t.targets[1].Name, t.targets[0].Name)))
+`, s.declarations(t), s.url+"/rolled/"+t.id, t.first.inject(t.targets[0].Name, t.targets[1].Name), second))
 }
 
 // next writes the next run: it harms something of its own, and fails soon. Its
