@@ -106,6 +106,10 @@ var Table = []Builtin{
 		Doc: `Takes room on the file system that the target has at path, until percent of what the service can use is used (df's Use%; what is kept for root counts only where everything in the target runs as root), or by size, or until leave is left. What the service then frees is taken too, unless keep_full = False; a size stays what it is. The ballast is a file without a name, which the kernel frees with the agent; hold = "file" wants a file with a name, and so do file systems that have no other. Where nothing can be allocated it is written, at 128 MiB/s. A file system on which others live too is refused, the host's first of all: with allow_host_disk = True and the operator's host_disk it is filled all the same.`,
 	},
 	{
+		Name: "exhaust_inodes", Signature: `exhaust_inodes(target, path, *, percent = "100%", hold = "auto", keep_full = True, allow_host_disk = False, duration = None)`, Returns: "fault", Phase: Act, call: exhaustInodes,
+		Doc: `Takes inodes on the file system that the target has at path, until percent of them are used: no file can be created there, though there is room. Otherwise as fill_disk. Up to 200000 files are held open without a name and are gone with the agent; more, up to 2000000, lie in a folder of ours. xfs and btrfs make inodes as long as there is room, and are refused.`,
+	},
+	{
 		Name: "observe", Signature: `observe(duration)`, Returns: "figures", Phase: Act, call: observe, sees: true,
 		Doc: `Lets time pass under the watcher. It returns the objectives' figures over that time: with w = observe("10s"), w[availability].value is a number, or None where there is no data, and w[availability].count says how many requests or samples stand behind it.`,
 	},

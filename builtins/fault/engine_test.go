@@ -26,6 +26,8 @@ func least(kind string) string {
 	switch kind {
 	case "netem":
 		return `{"delay":1000000}`
+	case "exhaust_inodes":
+		return `{"path":"/","percent":1}`
 	case "fill_disk":
 		return `{"path":"/","size":1}`
 	case "partition":

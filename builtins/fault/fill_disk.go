@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"chaosrunner/builtins/fault/ballast"
@@ -71,18 +70,8 @@ type fillDisk struct {
 	Take int64  `json:"take"` // bytes, as it stood when Prepare looked
 	Name string `json:"name"` // of the ballast, where it must have one
 
-	live *filled
-	told []Finding
-}
-
-// filled is what this process holds of a fault that is in.
-type filled struct {
-	*ballast.Ballast
-	root *mounts.Root
-	dir  *mounts.Dir
-	stop context.CancelFunc
-	lost chan error
-	done sync.WaitGroup
+	standing
+	ballast *ballast.Ballast // nil: this process holds none
 }
 
 func (f *fillDisk) Params() Params { return &f.FillDisk }
@@ -131,8 +120,7 @@ func (f *fillDisk) fits() error {
 }
 
 func (f *fillDisk) Apply(ctx context.Context, w World) error {
-	root, dir, err := f.again(ctx, w, f.Path)
-	if err != nil {
+	if err := f.stand(ctx, w, &f.spot, f.Path); err != nil {
 		return err
 	}
 	hold := f.Hold
@@ -140,54 +128,40 @@ func (f *fillDisk) Apply(ctx context.Context, w World) error {
 		hold = ballast.Kernel
 	}
 	spec := ballast.Spec{
-		Dir: dir.FD, Name: f.Name, Hold: hold, Size: -1, Leave: f.leave(), Root: f.Root, Keep: f.KeepFull,
+		Dir: f.dir.FD, Name: f.Name, Hold: hold, Size: -1, Leave: f.leave(), Root: f.Root, Keep: f.KeepFull,
 		Tell: func(text string) { w.tell("%s", text) },
 	}
 	if f.Size > 0 {
 		spec.Size = f.Size
 	}
-	f.live = &filled{Ballast: ballast.New(spec), root: root, dir: dir, lost: make(chan error, 1)}
-	if err := f.live.Fill(ctx); err != nil {
+	f.ballast = ballast.New(spec)
+	if err := f.ballast.Fill(ctx); err != nil {
 		return err
 	}
-	u, err := f.seen(root, f.Path)
+	u, err := f.seen(f.root, f.Path)
 	if err != nil {
 		return err
 	}
 	if slack := max(4<<20, u.Size/50); spec.Size < 0 && u.Avail > spec.Leave+slack {
 		return fmt.Errorf("%s of %s still has %s free, want %s", f.Path, f.Target.Name, size(u.Avail), size(spec.Leave))
 	}
-	taken := f.live.Bytes()
+	taken := f.ballast.Bytes()
 	held := "held by the kernel"
-	if f.live.Named() {
+	if f.ballast.Named() {
 		held = "in " + path.Join(f.Path, f.Name)
 	}
-	f.find("%s of %s is at %.4g %%, %s free (before: %.4g %%, %s free); the ballast is %s, %s", f.Path, f.Target.Name,
+	f.note("%s of %s is at %.4g %%, %s free (before: %.4g %%, %s free); the ballast is %s, %s", f.Path, f.Target.Name,
 		100*u.Used(), size(u.Avail), 100*f.Before.Used(), size(f.Before.Avail), size(taken), held)
 	f.figures(u, taken)
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
-	f.live.stop = stop
-	f.live.done.Go(func() { f.watch(watching, w, root, f.Path, f.live.lost) })
-	f.live.done.Go(func() {
-		select {
-		case err := <-f.live.Ballast.Lost():
-			select {
-			case f.live.lost <- err:
-			default:
-			}
-		case <-watching.Done():
-		}
-	})
+	f.watchOver(ctx, w, &f.spot, f.Path, f.ballast.Lost())
 	return nil
 }
-
-func (f *fillDisk) Lost() <-chan error { return f.live.lost }
 
 // Undo lets the ballast go. In another process than the one that held it, only
 // a file is left to be removed.
 func (f *fillDisk) Undo(ctx context.Context, w World, _ Past) (string, error) {
 	switch {
-	case f.live != nil:
+	case f.ballast != nil:
 		return f.release()
 	case f.nameless():
 		return "the kernel has freed it with the process that held it", nil
@@ -202,64 +176,48 @@ func (f *fillDisk) nameless() bool { return f.Hold != ballast.File && nameless[f
 var nameless = map[string]bool{"btrfs": true, "ext2": true, "ext3": true, "ext4": true, "f2fs": true, "tmpfs": true, "xfs": true}
 
 func (f *fillDisk) release() (string, error) {
-	l := f.live
-	if l.stop != nil {
-		l.stop()
-		l.done.Wait()
-	}
-	full, err := l.Usage()
-	taken, named := l.Bytes(), l.Named()
-	l.Close()
-	if named {
-		if e := removeFile(l.dir.FD, f.Name); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			return "", e // live stays: the next attempt has the folder still
+	f.unwatch()
+	full, err := mounts.UsageOf(f.dir.FD)
+	taken := f.ballast.Bytes()
+	f.ballast.Close()
+	if f.ballast.Named() {
+		if e := removeFile(f.dir.FD, f.Name); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			return "", e // the next attempt has the folder still
 		}
 	}
 	if err == nil {
 		f.freed(full, taken)
 	}
-	l.dir.Close()
-	l.root.Close()
-	if l.stop != nil {
-		close(l.lost)
-	}
-	f.live = nil
+	f.leaveIt()
+	f.ballast = nil
 	return "", nil
 }
 
 // freed measures that the room is back. A file system may free what it was told
 // to with its next commit.
 func (f *fillDisk) freed(full mounts.Usage, taken int64) {
+	if f.Type == "btrfs" {
+		commit(f.dir.FD)
+	}
 	now := full
-	for until := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		u, err := f.live.Usage()
+	for until := time.Now().Add(3 * time.Second); now.Free-full.Free < taken*9/10 && time.Now().Before(until); {
+		u, err := mounts.UsageOf(f.dir.FD)
 		if err != nil {
 			return
 		}
-		if now = u; now.Free-full.Free >= taken*9/10 || time.Now().After(until) {
-			break
+		if now = u; now.Free-full.Free < taken*9/10 {
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	times, bytes := f.live.Refills()
+	times, bytes := f.ballast.Refills()
 	now = now.For(f.Root)
-	f.find("%s of %s has %s free again (before the fault: %s): a ballast of %s is gone, and %s were written meanwhile; refilled %d times, %s",
+	f.note("%s of %s has %s free again (before the fault: %s): a ballast of %s is gone, and %s were written meanwhile; refilled %d times, %s",
 		f.Path, f.Target.Name, size(now.Avail), size(f.Before.Avail), size(taken), size(max(0, f.Before.Avail-now.Avail)), times, size(bytes))
 	f.figures(now, 0)
 }
 
-func (f *fillDisk) find(format string, args ...any) {
-	f.told = append(f.told, Finding{Text: fmt.Sprintf(format, args...)})
-}
-
 func (f *fillDisk) figures(u mounts.Usage, taken int64) {
 	f.told[len(f.told)-1].Figures = map[string]float64{"used_share": u.Used(), "available_bytes": float64(u.Avail), "ballast_bytes": float64(taken)}
-}
-
-// Findings implements [Witness].
-func (f *fillDisk) Findings() []Finding {
-	told := f.told
-	f.told = nil
-	return told
 }
 
 // Describe implements [Fault].

@@ -12,13 +12,14 @@ import (
 
 // Kinds has every kind of fault by its name in the language.
 var Kinds = map[string]func() Fault{
-	"fill_disk": func() Fault { return &fillDisk{} },
-	"kill":      func() Fault { return &kill{} },
-	"netem":     func() Fault { return &emulated{} },
-	"partition": func() Fault { return &partition{} },
-	"pause":     func() Fault { return &pause{} },
-	"restart":   func() Fault { return &restart{} },
-	"stop":      func() Fault { return &stop{} },
+	"exhaust_inodes": func() Fault { return &exhaustInodes{} },
+	"fill_disk":      func() Fault { return &fillDisk{} },
+	"kill":           func() Fault { return &kill{} },
+	"netem":          func() Fault { return &emulated{} },
+	"partition":      func() Fault { return &partition{} },
+	"pause":          func() Fault { return &pause{} },
+	"restart":        func() Fault { return &restart{} },
+	"stop":           func() Fault { return &stop{} },
 }
 
 // New makes a fault that has yet to be prepared. It refuses parameters that the

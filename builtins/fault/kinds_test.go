@@ -32,7 +32,10 @@ func TestValidate(t *testing.T) {
 		{"fill_disk", `{"path":"/data","size":-1}`, "below 0"},
 		{"fill_disk", `{"path":"data","size":1}`, "absolute"},
 		{"fill_disk", `{"path":"/data","size":1,"hold":"x"}`, "auto, kernel or file"},
-		{"explode", `{}`, "want one of fill_disk, "},
+		{"exhaust_inodes", `{"path":"/data","percent":1}`, ""},
+		{"exhaust_inodes", `{"path":"/data"}`, "more than 0"},
+		{"exhaust_inodes", `{"path":"data","percent":1}`, "absolute"},
+		{"explode", `{}`, "want one of exhaust_inodes, fill_disk, "},
 	} {
 		f, err := New(c.kind, json.RawMessage(c.params))
 		switch {

@@ -50,6 +50,9 @@ var rows = []row{
 	{kind: "fill_disk file", inject: func(target, _ string) string {
 		return fmt.Sprintf(`fill_disk(%q, %q, size = "4MiB", hold = "file")`, target, dataDir)
 	}},
+	{kind: "exhaust_inodes", kernel: true, inject: func(target, _ string) string {
+		return fmt.Sprintf(`exhaust_inodes(%q, %q)`, target, dataDir)
+	}},
 }
 
 func simply(builtin string) func(target, peer string) string {
@@ -79,7 +82,7 @@ func possible() (able []row, lacks []string) {
 func options(wired bool) enginetest.Options {
 	o := enginetest.Options{
 		Env:   []string{"TERM_MODE=exit"},
-		Tmpfs: map[string]string{dataDir: "size=8m"},
+		Tmpfs: map[string]string{dataDir: "size=8m,nr_inodes=2000"},
 	}
 	if wired {
 		o.Network = "bridge"

@@ -79,7 +79,7 @@ func seeDisk(pid int) (string, error) {
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
-	return fmt.Sprintf("%d of %d blocks free, files %v", st.Bfree, st.Blocks, names), err
+	return fmt.Sprintf("%d of %d blocks and %d inodes free, files %v", st.Bfree, st.Blocks, st.Ffree, names), err
 }
 
 // limits of a cgroup, by version 1 and 2.
