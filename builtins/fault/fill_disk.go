@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"chaosrunner/builtins/fault/ballast"
 	"chaosrunner/builtins/fault/mounts"
@@ -57,11 +58,15 @@ func (f *FillDisk) Validate() error {
 	return absolute(f.Path)
 }
 
+const pathMax = 4096 // the kernel's
+
+// absolute refuses what is no path, and what would do harm where it is shown.
 func absolute(where string) error {
-	if !path.IsAbs(where) || strings.ContainsRune(where, 0) {
-		return fmt.Errorf("path: got %q, want an absolute path in the container such as \"/var/lib/postgresql/data\"", where)
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if path.IsAbs(where) && len(where) < pathMax && !strings.ContainsFunc(where, odd) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("path: got %.100q, want an absolute path in the container such as \"/var/lib/postgresql/data\"", where)
 }
 
 type fillDisk struct {
