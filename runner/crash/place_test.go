@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
@@ -62,30 +61,6 @@ func (p place) remove() error {
 		_ = p.engine.ContainerRemove(context.Background(), id, container.RemoveOptions{Force: true}) // it may be ending
 	}
 	return err
-}
-
-// sweepHelpers removes the helper containers of sweeps that were killed: their
-// marks begin with the number of the test's process.
-func sweepHelpers(t *testing.T, engine *client.Client) {
-	left, err := engine.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "chaosrunner.agent"))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range left {
-		c, err := engine.ContainerInspect(t.Context(), k.ID)
-		if err != nil {
-			continue // it has ended
-		}
-		for _, v := range c.Config.Env {
-			of := markOf.FindStringSubmatch(v)
-			if of == nil {
-				continue
-			}
-			if _, err := os.Stat("/proc/" + of[1]); os.IsNotExist(err) {
-				_ = engine.ContainerRemove(t.Context(), k.ID, container.RemoveOptions{Force: true}) // it may be ending
-			}
-		}
-	}
 }
 
 // settled says what a trial's folders lack after the last recover: there is no

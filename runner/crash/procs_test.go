@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,9 +41,6 @@ func alive(pid int) bool {
 
 // A trial marks its processes by where they would meet it.
 func mark(id string) string { return "/" + id + ".door" }
-
-// markOf finds the number of the test's process in a mark.
-var markOf = regexp.MustCompile(`^RUNNER_FAILPOINT=.*/(\d+)-[\d-]+\.door`)
 
 // cast are the processes of a trial that live: those that carry its mark, and
 // those that one of its supervisors has shut in a cage.

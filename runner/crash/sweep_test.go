@@ -55,7 +55,7 @@ func build(t *testing.T) string {
 // Every trial ends with the engine as it was before.
 func TestSweep(t *testing.T) {
 	engine := enginetest.Client(t)
-	sweepHelpers(t, engine)
+	sweepOld(t, engine)
 	kinds, lacks := possible()
 	seed, n := number(t, "CRASH_SEED", rand.Uint64N(1e6)), number(t, "CRASH_TRIALS", modest)
 	s := &sweep{t: t, engine: engine, runner: build(t), began: time.Now(), slots: number(t, "CRASH_PARALLEL", 8)}
@@ -175,7 +175,7 @@ func (s *sweep) try(p plan, w *world) bool {
 }
 
 func (s *sweep) once(p plan, w *world, tries int, sabotage func(*trial)) (*trial, error) {
-	dir, err := os.MkdirTemp("", "crash")
+	dir, err := os.MkdirTemp("", fmt.Sprintf("runnercrash-%d-", os.Getpid()))
 	if err != nil {
 		return &trial{plan: p, world: w}, err
 	}
