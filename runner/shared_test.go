@@ -31,6 +31,8 @@ def method():
 	}
 	one := l.start("--shared", script("one.star", l.victim))
 	one.says("is in place")
+	l.inside = true // beside a child an agent in a container
+	l.noneLeft(t)
 	two := l.start("--shared", script("two.star", other))
 	two.says("is in place")
 	for _, c := range []*enginetest.Container{l.victim, other} {
@@ -41,6 +43,7 @@ def method():
 	if said := l.once(0, "status"); strings.Count(said, ", shared") != 2 {
 		t.Errorf("status does not tell of both:\n%s", said)
 	}
+	l.inside = false
 	said := l.once(64, "--shared", script("three.star", other))
 	if !strings.Contains(said, "three.star:10:10: pause: run ") || !strings.Contains(said, "-two (agent pid") || !strings.Contains(said, "holds container "+other.Name) {
 		t.Errorf("want a refusal at the script's line that names the run:\n%s", said)

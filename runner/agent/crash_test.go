@@ -165,7 +165,7 @@ func TestStuck(t *testing.T) {
 	state, port := t.TempDir(), "18431"
 	k := enginetest.Run(t, enginetest.Options{Publish: port})
 	h := hello(state)
-	h.Undo = 2 * time.Second
+	h.Undo = 15 * time.Second // a busy engine needs seconds to say that a port is taken
 	c := start(t, h)
 	c.apply(order("f1", "kill", `{"stays_down":true}`, k.Target()))
 	other := enginetest.Run(t, enginetest.Options{Publish: port})
@@ -176,7 +176,7 @@ func TestStuck(t *testing.T) {
 	if r := undone.Results; len(r) != 1 || r[0].Attempts < 2 || r[0].Mend != "docker start "+k.Name {
 		t.Fatalf("got %+v", r)
 	}
-	wantIn(t, undone.Results[0].Error, "not undone within 2s", "port "+port+" is held by container "+other.Name)
+	wantIn(t, undone.Results[0].Error, "not undone within 15s", "port "+port+" is held by container "+other.Name)
 	err := c.call(protocol.CallClose, nil, nil)
 	wantCode(t, err, protocol.CodeFailed, "stuck", "runner recover")
 	_ = c.stdin.Close()
@@ -188,7 +188,7 @@ func TestStuck(t *testing.T) {
 		t.Errorf("got status %+v, %v", s, err)
 	}
 	for i := range 2 {
-		h.Mode, h.Run = protocol.ModeRecover, ""
+		h.Mode, h.Run, h.Undo = protocol.ModeRecover, "", 2*time.Second
 		told := start(t, h).welcome.Recovered
 		if len(told) != 1 || len(told[0].Results) != 1 || told[0].Results[0].Error == "" || told[0].Again != (i > 0) {
 			t.Fatalf("got %+v", told)

@@ -147,7 +147,7 @@ func TestEngineHangs(t *testing.T) {
 	g := newGateway(t)
 	k := enginetest.Run(t, enginetest.Options{})
 	h := hello(t.TempDir())
-	h.Undo = 2 * time.Second
+	h.Undo = 8 * time.Second // the second undo must fit in on a busy machine
 	c := start(t, h, g.env())
 	c.apply(order("f1", "pause", `{}`, k.Target()))
 	g.set(0, true)
