@@ -191,10 +191,17 @@ func (t *trial) settle() error {
 // never started, because its supervisor died in between, holds nothing; the
 // next start of an agent removes it once a minute has passed.
 func (t *trial) alone() error {
+	again := time.Now().Add(75 * time.Second)
 	for until := time.Now().Add(patience); ; time.Sleep(between) {
 		left, err := t.place.helpers()
 		if err != nil || len(left) == 0 {
 			return err
+		}
+		if time.Now().After(again) {
+			if err := t.once([]int{0}, "recover"); err != nil {
+				return err
+			}
+			again = time.Now().Add(75 * time.Second)
 		}
 		if time.Now().After(until) {
 			return leak(fmt.Sprintf("containers of agents are left over: %v", left))
