@@ -43,13 +43,14 @@ func (t *trial) remedied() error {
 	t.healed, t.from = t.remedy, time.Now()
 	switch t.remedy {
 	case "cont":
-		if len(t.stopped) > 0 {
+		if len(t.stopped) > 0 && (t.stage != "recover" || asleep) { // a recover that wakes without its agent fails
 			t.cont()
 			return t.wait("what was stopped", func() bool {
 				return (t.main.over() || !t.agent.alive()) && t.place.idle(false) && t.quietEnd()
 			})
 		}
 		t.healed = "recover"
+		t.cont()
 		return t.once([]int{0}, "recover")
 	case "recover":
 		if err := t.once([]int{0}, "recover"); err != nil || !asleep {
