@@ -176,7 +176,7 @@ func (l *loop) count(n int) {
 // gather lets some packets come: a turn costs as much as several do. They are
 // seen a little late.
 func (l *loop) gather() {
-	nap := unix.NsecToTimespec(int64(50 * time.Microsecond))
+	nap := unix.NsecToTimespec(int64(100 * time.Microsecond))
 	_, _ = unix.Ppoll(nil, &nap, nil) // shorter is as good
 }
 

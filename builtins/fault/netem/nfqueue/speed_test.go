@@ -145,7 +145,7 @@ func BenchmarkIdle(b *testing.B) {
 				defer undo(b, held)
 			}
 			requests := requests(b, x, y, time.Second)
-			bulk := stream(b, x, y, scratch.B4.String(), 1<<20, 500*time.Millisecond)
+			bulk, _ := stream(b, x, y, scratch.B4.String(), 1<<20, 500*time.Millisecond)
 			if f.name == "bare" {
 				bareRequests, bareBulk = requests, bulk
 			}

@@ -2,7 +2,6 @@ package nfqueue
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -15,28 +14,30 @@ import (
 	"chaosrunner/builtins/fault/netns/scratch"
 )
 
-// BenchmarkStream is one TCP stream under a delay, beside what its window and
-// the round trip allow.
+// BenchmarkStream is one TCP stream under a delay, beside what the window that
+// its receiver opens and the round trip allow.
 func BenchmarkStream(b *testing.B) {
-	const window = 256 << 10
 	x, y := scratch.Pair(b)
 	for _, direction := range []string{netem.Out, netem.In} {
-		for _, delay := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond} {
-			b.Run(fmt.Sprintf("%s/%v", direction, delay), func(b *testing.B) {
-				if delay > 0 {
-					held := apply(b, x, netem.Filter{Direction: direction}, netem.Emulation{Delay: delay})
+		for _, c := range []struct {
+			delay  time.Duration
+			buffer int // of the receiver: half a gigabit a second
+		}{{0, 1 << 20}, {time.Millisecond, 64 << 10}, {20 * time.Millisecond, 1 << 20}, {100 * time.Millisecond, 5 << 20}} {
+			b.Run(fmt.Sprintf("%s/%v", direction, c.delay), func(b *testing.B) {
+				if c.delay > 0 {
+					held := apply(b, x, netem.Filter{Direction: direction}, netem.Emulation{Delay: c.delay})
 					defer undo(b, held)
 				}
 				from, to, addr := x, y, scratch.B4.String()
 				if direction == netem.In {
 					from, to, addr = y, x, scratch.A4.String()
 				}
-				began := cpu()
-				rate := stream(b, from, to, addr, window, time.Second)
+				began, used := time.Now(), cpu()
+				rate, window := stream(b, from, to, addr, c.buffer, time.Second+20*c.delay)
+				b.ReportMetric((cpu()-used)/time.Since(began).Seconds(), "cores")
 				b.ReportMetric(rate*8/1e6, "Mbit/s")
-				b.ReportMetric(cpu()-began, "cores")
-				if delay > 0 {
-					b.ReportMetric(rate/(window/delay.Seconds()), "of-window/RTT")
+				if c.delay > 0 {
+					b.ReportMetric(rate*c.delay.Seconds()/float64(window), "of-allowed")
 				}
 			})
 		}
@@ -50,13 +51,13 @@ func cpu() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-// stream sends over TCP for a while, and says how many bytes a second came in
-// the second half.
-func stream(t testing.TB, from, to *netns.Namespace, addr string, window int, d time.Duration) float64 {
+// stream sends over TCP, and says how many bytes a second came once it had had
+// a while to speed up, and the largest window that the receiver has opened.
+func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, while time.Duration) (rate float64, window uint32) {
 	t.Helper()
 	var l net.Listener
 	err := to.Inside(func() (err error) {
-		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return buffers(c, window) }}
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return buffers(c, buffer) }}
 		l, err = lc.Listen(t.Context(), "tcp", addr+":0")
 		return err
 	})
@@ -66,7 +67,7 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, window int, d 
 	defer l.Close()
 	var out net.Conn
 	err = from.Inside(func() (err error) {
-		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return buffers(c, 4*window) }}
+		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return buffers(c, 4*buffer) }}
 		out, err = d.Dial("tcp", l.Addr().String())
 		return err
 	})
@@ -85,25 +86,38 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, window int, d 
 			}
 		}
 	}()
+	raw, err := out.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	buf := make([]byte, 256<<10)
-	n, half, began := 0, time.Time{}, time.Now()
-	for time.Since(began) < 2*d {
+	n, begin, look := 0, time.Now().Add(while), time.Now()
+	for end := begin.Add(time.Second); ; {
+		_ = in.SetReadDeadline(end.Add(time.Minute)) // never fails
 		got, err := in.Read(buf)
-		if err != nil && err != io.EOF {
+		if err != nil {
 			t.Fatal(err)
 		}
-		if half.IsZero() {
-			if time.Since(began) > d {
-				half = time.Now()
-			}
-			continue
+		now := time.Now()
+		if now.After(look) {
+			look = now.Add(10 * time.Millisecond)
+			_ = raw.Control(func(fd uintptr) { // it is open
+				if i, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); err == nil {
+					window = max(window, i.Snd_wnd)
+				}
+			})
 		}
-		n += got
+		if now.After(begin) {
+			n += got
+		}
+		if now.After(end) {
+			rate = float64(n) / now.Sub(begin).Seconds()
+			break
+		}
 	}
-	rate := float64(n) / time.Since(half).Seconds()
 	out.Close()
 	in.Close()
-	return rate
+	return rate, window
 }
 
 func buffers(c syscall.RawConn, size int) (err error) {

@@ -12,7 +12,7 @@ import (
 // Messages of the kernel's nfnetlink_queue (linux/netfilter/nfnetlink_queue.h).
 // Their headers have the host's byte order, their numbers the network's.
 const (
-	msgPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0
+	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8
 	msgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
 	msgConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 	msgBatch   = unix.NFNL_SUBSYS_QUEUE<<8 | 3
