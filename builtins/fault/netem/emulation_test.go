@@ -77,7 +77,7 @@ func TestHolds(t *testing.T) {
 	}{
 		{Emulation{Loss: 0.1}, 1000, ""},
 		{Emulation{Delay: ms}, 1000, ""},
-		{Emulation{Delay: 400 * ms, Jitter: 50 * ms}, 22500, ""},
+		{Emulation{Delay: 400 * ms, Jitter: 50 * ms}, 54000, ""},
 		{Emulation{Delay: MaxDelay}, 65536, "65536 packets under 1m0s of delay let at most 1092 packets/s"},
 		{Emulation{Delay: 3 * time.Second, Limit: 1000}, 1000, "1000 packets under 3s of delay let at most 333 packets/s"},
 		{Emulation{Delay: 100 * ms, Rate: 1e9, Limit: 100}, 100, "a rate of 1Gbit under 100ms of delay, which holds 8333"},

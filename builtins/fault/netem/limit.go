@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	packetsOf  = 50_000 // a second, that a limit which nobody gave has room for: 600 Mbit/s of full packets
-	leastLimit = 1000   // the kernel's own
-	mostLimit  = 65536  // of those that are computed: 100 MB of full packets
+	packetsOf  = 120_000 // a second, that a limit which nobody gave has room for: 1.4 Gbit/s of full packets
+	leastLimit = 1000    // the kernel's own
+	mostLimit  = 65536   // of those that are computed: 100 MB of full packets
 	fullPacket = 1500 * 8
 )
 
@@ -43,7 +43,7 @@ func (e *Emulation) Warning() string {
 	case e.Rate > 0 && asked > passes:
 		return fmt.Sprintf("limit: %d packets are too few for a rate of %s under %v of delay, which holds %.0f: the rest is dropped",
 			e.Holds(), Bits(e.Rate), e.longest(), asked*held)
-	case e.Rate == 0 && passes < packetsOf/5:
+	case e.Rate == 0 && passes < packetsOf/12:
 		return fmt.Sprintf("limit: %d packets under %v of delay let at most %.0f packets/s pass: the rest is dropped",
 			e.Holds(), e.longest(), passes)
 	}

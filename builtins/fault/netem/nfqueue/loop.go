@@ -148,7 +148,7 @@ func (l *loop) turn() error {
 			}
 			l.count(n)
 			if l.thick && n < letters/2 && s.held.Len() > letters {
-				l.gather()
+				l.gather(s.patience)
 			}
 		}
 	}
@@ -175,8 +175,8 @@ func (l *loop) count(n int) {
 
 // gather lets some packets come: a turn costs as much as several do. They are
 // seen a little late.
-func (l *loop) gather() {
-	nap := unix.NsecToTimespec(int64(100 * time.Microsecond))
+func (l *loop) gather(d time.Duration) {
+	nap := unix.NsecToTimespec(int64(d))
 	_, _ = unix.Ppoll(nil, &nap, nil) // shorter is as good
 }
 

@@ -15,15 +15,16 @@ type shaper struct {
 	clock  func() time.Duration
 	copies bool // out: packets are copied, dropped and sent again
 
-	most   int     // packets held
-	share  float64 // of flows; 0: all
-	asked  config  // of the kernel
-	held   emulate.Queue[held]
-	weight int // of what is held, in packets
-	run    run
-	pool   [][]byte
-	stats  netem.Stats
-	slept  time.Duration // sum of delays
+	most     int           // packets held
+	share    float64       // of flows; 0: all
+	patience time.Duration // by which a packet may be seen late, where they come thick
+	asked    config        // of the kernel
+	held     emulate.Queue[held]
+	weight   int // of what is held, in packets
+	run      run
+	pool     [][]byte
+	stats    netem.Stats
+	slept    time.Duration // sum of delays
 }
 
 // held is what waits for its time: a packet that the kernel keeps for us, or a
@@ -60,6 +61,7 @@ func (s *shaper) set(f netem.Filter, e netem.Emulation, stream uint64) error {
 		s.emu.Update(e)
 	}
 	s.most, s.share = e.Holds(), f.Partial()
+	s.patience = min(e.Delay/20, 100*time.Microsecond)
 	ask := config{size: headers, room: uint32(s.most + unread)}
 	if s.copies || e.Duplicate > 0 || e.Corrupt > 0 {
 		ask.size = all

@@ -33,11 +33,11 @@ func BenchmarkStream(b *testing.B) {
 					from, to, addr = y, x, scratch.A4.String()
 				}
 				began, used := time.Now(), cpu()
-				rate, window := stream(b, from, to, addr, c.buffer, time.Second+20*c.delay)
+				rate, allowed := stream(b, from, to, addr, c.buffer, time.Second+20*c.delay)
 				b.ReportMetric((cpu()-used)/time.Since(began).Seconds(), "cores")
 				b.ReportMetric(rate*8/1e6, "Mbit/s")
 				if c.delay > 0 {
-					b.ReportMetric(rate*c.delay.Seconds()/float64(window), "of-allowed")
+					b.ReportMetric(rate/allowed, "of-allowed")
 				}
 			})
 		}
@@ -52,8 +52,9 @@ func cpu() float64 {
 }
 
 // stream sends over TCP, and says how many bytes a second came once it had had
-// a while to speed up, and the largest window that the receiver has opened.
-func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, while time.Duration) (rate float64, window uint32) {
+// a while to speed up, and how many its receiver's window and the shortest
+// round trip allow.
+func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, while time.Duration) (rate, allowed float64) {
 	t.Helper()
 	var l net.Listener
 	err := to.Inside(func() (err error) {
@@ -91,6 +92,7 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, wh
 		t.Fatal(err)
 	}
 	buf := make([]byte, 256<<10)
+	var window, looks float64
 	n, begin, look := 0, time.Now().Add(while), time.Now()
 	for end := begin.Add(time.Second); ; {
 		_ = in.SetReadDeadline(end.Add(time.Minute)) // never fails
@@ -99,11 +101,13 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, wh
 			t.Fatal(err)
 		}
 		now := time.Now()
-		if now.After(look) {
+		if now.After(begin) && now.After(look) {
 			look = now.Add(10 * time.Millisecond)
 			_ = raw.Control(func(fd uintptr) { // it is open
 				if i, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); err == nil {
-					window = max(window, i.Snd_wnd)
+					looks++
+					window += float64(i.Snd_wnd)
+					allowed = window / looks / (float64(i.Min_rtt) / 1e6)
 				}
 			})
 		}
@@ -117,7 +121,7 @@ func stream(t testing.TB, from, to *netns.Namespace, addr string, buffer int, wh
 	}
 	out.Close()
 	in.Close()
-	return rate, window
+	return rate, allowed
 }
 
 func buffers(c syscall.RawConn, size int) (err error) {
