@@ -23,13 +23,14 @@ func abortIf(s *Session, c *call) (starlark.Value, error) {
 	out := spec.Abort{Name: describe(on.value.sli), SLI: on.value.sli, Lasting: time.Duration(lasting), Pos: c.at().pos}
 	var err error
 	if o := on.slo; o != nil {
-		out.Name, out.SLO = o.slo.Name, o.slo.Name
+		out.Name, out.SLO, out.SLI = o.slo.Name, o.slo.Name, o.slo.SLI
 	}
 	if on.slo != nil && !below.Set && !above.Set { // the objective itself
 		out.Below, out.Above = on.slo.slo.Min, on.slo.slo.Max
 	} else if out.Below, out.Above, err = bounds(on.value, "below", below, "above", above); err != nil {
 		return nil, err
 	}
+	out.SLI = asShare(out.SLI, below, above)
 	if err := s.sensible(on, out); err != nil {
 		return nil, err
 	}

@@ -255,6 +255,29 @@ func TestAbortByObjective(t *testing.T) {
 	}
 }
 
+// A query with an objective in per cent must yield shares, for the abort condition
+// too; one with a number may yield anything.
+func TestShareOfQuery(t *testing.T) {
+	_, exp := load(t, &fakeWorld{}, shopWith(`
+metrics(scrape = ["http://localhost:1/metrics"])
+a = slo("a", "x", min = "99%")
+abort_if(a, below = 0.5)
+b = slo("b", "x", min = 0.99)
+abort_if(b)
+abort_if("y", below = "50%")
+def method(): pass`))
+	for i, want := range []bool{true, false} {
+		if got := exp.SLOs[len(exp.SLOs)-2+i].SLI.Share; got != want {
+			t.Errorf("objective %d: got %v", i, got)
+		}
+	}
+	for i, want := range []bool{true, false, true} {
+		if got := exp.Aborts[len(exp.Aborts)-3+i].SLI.Share; got != want {
+			t.Errorf("condition %d: got %v", i, got)
+		}
+	}
+}
+
 func TestParams(t *testing.T) {
 	script := `
 load("//shop.star", "shop")

@@ -126,6 +126,17 @@ func threshold(v *sliValue, o notation.Objective) (*float64, error) {
 	return &x, err
 }
 
+// asShare notes that a query is held against a share, as "99%": then a value that
+// is none, such as 97.3, is an error and no success.
+func asShare(sli spec.SLI, objectives ...notation.Objective) spec.SLI {
+	for _, o := range objectives {
+		if sli.Kind == spec.KindPromQL && o.Unit == notation.Shares {
+			sli.Share = true
+		}
+	}
+	return sli
+}
+
 // checkQuery has the PromQL of an SLI read, where it has any.
 func (s *Session) checkQuery(sli spec.SLI) error {
 	if s.cfg.CheckSLI == nil || !needsSource(sli) {

@@ -29,6 +29,7 @@ func slo(s *Session, c *call) (starlark.Value, error) {
 	if out.Min, out.Max, err = bounds(sli.value, "min", min, "max", max); err != nil {
 		return nil, err
 	}
+	out.SLI = asShare(out.SLI, min, max)
 	if isShare(out.SLI) && out.Min != nil && *out.Min == 0 || isShare(out.SLI) && out.Max != nil && *out.Max == 1 {
 		return nil, fmt.Errorf("got an objective that every share meets: there is nothing to break")
 	}

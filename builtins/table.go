@@ -59,7 +59,7 @@ var Table = []Builtin{
 	},
 	{
 		Name: "slo", Signature: `slo(name, sli, *, min = None, max = None, when = "always", recovers_within = "30s")`, Returns: "slo", Phase: Declare, call: slo,
-		Doc: `Declares an objective; at least one is required. sli is t.success or t.latency("p99") of traffic or a probe, ratio(…), quantile(…), or PromQL in which [$window] stands for the runner's window. Exactly one of min and max is given: shares as 0.99 or "99%", times in seconds or as "500ms". when = "edges" judges it before and after the faults only. It must hold again recovers_within after the last undo. The value goes into abort_if and indexes what observe returns.`,
+		Doc: `Declares an objective; at least one is required. sli is t.success or t.latency("p99") of traffic or a probe, ratio(…), quantile(…), or PromQL in which [$window] stands for the runner's window. Exactly one of min and max is given: shares as 0.99 or "99%", times in seconds or as "500ms"; a query held against "99%" must yield 0..1. when = "edges" judges it before and after the faults only. It must hold again recovers_within after the last undo. The value goes into abort_if and indexes what observe returns.`,
 	},
 	{
 		Name: "abort_if", Signature: `abort_if(slo_or_sli, *, below = None, above = None, lasting = "1s")`, Phase: Declare, call: abortIf,

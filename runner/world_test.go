@@ -250,6 +250,34 @@ def method():
 	}
 }
 
+// TestPerCentOfWhat: a query in per cent, 97, that is held against a share, "99%",
+// would hold for ever: it is an error, at once and with nothing injected.
+func TestPerCentOfWhat(t *testing.T) {
+	l := newLab(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "rate 97\n") }))
+	t.Cleanup(server.Close)
+	script := l.write("exp.star", fmt.Sprintf(`
+hypothesis("web answers")
+blast_radius(targets = [%[1]q], duration = "20s")
+steady_state(baseline = "500ms", within = "10m")
+metrics(scrape = [%[2]q])
+traffic("http://%[3]s:8080/metrics", arrivals = "20/s")
+seen = slo("seen", "rate", min = "99%%")
+abort_if(seen)
+
+def method():
+    kill(%[1]q, duration = "1s")
+`, l.victim.Name, server.URL, l.web.Name))
+	p := l.start(script)
+	p.exits(64)
+	if said := p.out.String(); !strings.Contains(said, "slo seen") || !strings.Contains(said, "got 97, want a share from 0 to 1") {
+		t.Error("want the objective and the value that is no share")
+	}
+	if r := l.result(); r.Ending != report.Refused || len(r.Faults) != 0 {
+		t.Errorf("got %s with %v, want refused without a fault", r.Ending, r.Faults)
+	}
+}
+
 // TestMetricsGoAway: a source that an abort condition rests on dies under the
 // fault: the run is blind and aborts.
 func TestMetricsGoAway(t *testing.T) {

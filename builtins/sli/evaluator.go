@@ -80,7 +80,7 @@ func (e *Evaluator) Value(ctx context.Context, s spec.SLI, w Window) (v Value) {
 	case spec.KindQuantile:
 		return e.quantile(ctx, s, w)
 	case spec.KindPromQL:
-		return e.query(ctx, s.Query, w)
+		return e.query(ctx, s.Query, w).share(s)
 	}
 	rs, err := e.resultsOf(s)
 	if err != nil {

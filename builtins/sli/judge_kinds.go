@@ -99,7 +99,7 @@ func (rs *Results) noneSent(w Window, t tally) Value {
 
 func (e *Evaluator) judgeQuery(ctx context.Context, s spec.SLI, g goal, w Window) Judgement {
 	if usesWindow(s.Query) {
-		v := e.query(ctx, s.Query, w)
+		v := e.query(ctx, s.Query, w).share(s)
 		if !v.OK {
 			return inconclusive(v)
 		}
@@ -126,6 +126,9 @@ func (e *Evaluator) judgeReadings(rs []reading, s spec.SLI, g goal, w Window) Ju
 		r := &rs[i]
 		if !r.ok {
 			continue
+		}
+		if v := (Value{V: r.v, OK: true}).share(s); !v.OK {
+			return inconclusive(v)
 		}
 		have++
 		blind, last = max(blind, r.t.Sub(last)), r.t

@@ -170,6 +170,17 @@ func TestJudgeQuery(t *testing.T) {
 	wantJudged(t, e.Judge(ctx, atMost(promqlOf("g"), 8), span(0, 100)), Broke)
 	wantJudged(t, e.Judge(ctx, atMost(promqlOf("gone"), 8), span(0, 100)), Inconclusive, "no data at any of 101 readings: no series matches gone")
 	wantJudged(t, e.Judge(ctx, atMost(promqlOf(`{__name__=~"g|c_total"}`), 8), span(0, 10)), Inconclusive, "want one: aggregate them")
+	// In per cent, while the objective is a share: neither held nor broken.
+	share := promqlOf("g")
+	share.Share = true
+	wantJudged(t, e.Judge(ctx, atLeast(share, 0.5), span(0, 80)), Inconclusive, "got 5, want a share from 0 to 1")
+	if v := e.Value(ctx, share, span(0, 80)); v.OK || !v.Wrong || !strings.Contains(v.Why, "got 5, want a share from 0 to 1") {
+		t.Errorf("got %+v", v)
+	}
+	share.Query = "g / 10"
+	wantJudged(t, e.Judge(ctx, atLeast(share, 0.5), span(0, 80)), Held, "worst of 81 readings 0.5")
+	share.Query = "max_over_time(g[$window])"
+	wantJudged(t, e.Judge(ctx, atLeast(share, 0.5), span(0, 80)), Inconclusive, "got 9, want a share from 0 to 1")
 	// With [$window] it is one figure over all of the window.
 	j = e.Judge(ctx, atMost(promqlOf("max_over_time(g[$window])"), 8), span(0, 80))
 	wantJudged(t, j, Broke, "9 over the window, want ≤ 8; no interval")

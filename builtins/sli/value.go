@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"chaosrunner/builtins/spec"
 )
 
 // Window is a span of time: from Start (not included where samples are read,
@@ -26,10 +28,20 @@ type Value struct {
 	Approx  bool    `json:"approx,omitempty"`   // the counts are a Prometheus server's extrapolation
 	AtLeast bool    `json:"at_least,omitempty"` // V is the histogram's last boundary; the true value lies above it
 	Why     string  `json:"why,omitempty"`      // why there is no value
+	Wrong   bool    `json:"wrong,omitempty"`    // and never will be: the SLI is not what its objective takes it for
 	Note    string  `json:"note,omitempty"`     // a remark on the value there is
 }
 
 func none(format string, args ...any) Value { return Value{Why: fmt.Sprintf(format, args...)} }
+
+// share refuses a value that no objective in per cent can be meant for.
+func (v Value) share(s spec.SLI) Value {
+	if !v.OK || !s.Share || v.V >= 0 && v.V <= 1 {
+		return v
+	}
+	return Value{Wrong: true, Why: fmt.Sprintf(
+		"got %s, want a share from 0 to 1, because the objective is in per cent: divide the query by 100, or write the objective as a number", number(v.V))}
+}
 
 // finite is the one door a computed number passes on its way out.
 func finite(v float64, window time.Duration) Value {

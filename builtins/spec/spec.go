@@ -116,7 +116,8 @@ type SLI struct {
 	Histogram string  `json:"histogram,omitempty"`
 	Q         float64 `json:"q,omitempty"` // in (0, 1)
 	Query     string  `json:"query,omitempty"`
-	Of        string  `json:"of,omitempty"` // the name of the traffic or the probe
+	Share     bool    `json:"share,omitempty"` // its objective is in per cent, so a query's values must lie in 0..1
+	Of        string  `json:"of,omitempty"`    // the name of the traffic or the probe
 }
 
 // When an objective is judged.

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"chaosrunner/builtins/sli"
@@ -69,7 +70,7 @@ func (r *run) watchRecovery(last time.Time) map[string]time.Time {
 		if window.Start.Before(last) {
 			window.Start = last // what was sent under the fault is not the recovery's
 		}
-		r.lookAtSLOs(now, window, held)
+		_ = r.lookAtSLOs(now, window, held) // no news is not good news
 		done := map[string]time.Time{}
 		for _, s := range r.exp.SLOs {
 			if at, ok := held[s.Name]; ok && now.Sub(at) >= stable && at.Sub(last) <= s.RecoversWithin {
@@ -95,13 +96,16 @@ func (r *run) watchRecovery(last time.Time) map[string]time.Time {
 
 // lookAtSLOs samples every objective over a window and notes since when each
 // one holds without a break. A window without data breaks it: no news is not
-// good news.
-func (r *run) lookAtSLOs(now time.Time, window sli.Window, held map[string]time.Time) {
+// good news. The error names an objective that can never be told.
+func (r *run) lookAtSLOs(now time.Time, window sli.Window, held map[string]time.Time) (wrong error) {
 	ctx, cancel := context.WithTimeout(context.Background(), tickLimit)
 	defer cancel()
 	for _, s := range r.exp.SLOs {
 		v := r.sources.value(ctx, s.SLI, window)
 		bad := v.OK && !meets(s, v.V)
+		if v.Wrong {
+			wrong = fmt.Errorf("slo %s, at %s: %s", s.Name, s.Pos, v.Why)
+		}
 		r.journal.Record(sampleOf(s.Name, v, bad))
 		switch at, holds := held[s.Name]; {
 		case !v.OK || bad:
@@ -110,6 +114,7 @@ func (r *run) lookAtSLOs(now time.Time, window sli.Window, held map[string]time.
 			held[s.Name] = now
 		}
 	}
+	return wrong
 }
 
 func meets(s spec.SLO, v float64) bool {

@@ -30,13 +30,15 @@ func (r *run) steady() bool {
 		if window.Start.Before(began) {
 			window.Start = began
 		}
-		r.lookAtSLOs(now, window, held)
+		wrong := r.lookAtSLOs(now, window, held)
 		all := len(held) == len(r.exp.SLOs)
 		for _, at := range held {
 			all = all && now.Sub(at) >= want.Baseline
 		}
 		var err error
 		switch {
+		case wrong != nil: // no time will mend it
+			err = fmt.Errorf("nothing was injected: %w", wrong)
 		case all:
 		case now.Sub(began) >= want.Within:
 			err = r.unsteady(held, window)
