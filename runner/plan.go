@@ -132,7 +132,10 @@ func stepText(s spec.Step) string {
 func names(targets []fault.Target) string {
 	all := make([]string, len(targets))
 	for i, t := range targets {
-		all[i] = fmt.Sprintf("%s (%.12s)", t.Name, t.ID)
+		all[i] = t.Name
+		if t.Place == "" { // what is of the host has its name alone
+			all[i] += fmt.Sprintf(" (%.12s)", t.ID)
+		}
 	}
 	return strings.Join(all, ", ")
 }
