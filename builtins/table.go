@@ -110,6 +110,10 @@ var Table = []Builtin{
 		Doc: `Takes inodes on the file system that the target has at path, until percent of them are used: no file can be created there, though there is room. Otherwise as fill_disk. Up to 200000 files are held open without a name and are gone with the agent; more, up to 2000000, lie in a folder of ours. xfs and btrfs make inodes as long as there is room, and are refused.`,
 	},
 	{
+		Name: "throttle_io", Signature: `throttle_io(target, *, path = None, read_bps = None, write_bps = None, read_iops = None, write_iops = None, allow_host_disk = False, duration = None)`, Returns: "fault", Phase: Act, call: throttleIO,
+		Doc: `Makes the disk slow that the target has at path (without it, that of its one volume on a disk), through the target's cgroup: others on the disk are as fast as before. bps is a size a second, such as "1MiB", iops a number of operations a second. With version 1 of cgroups that holds for reads and for writes that are direct or waited for (fsync). A file system on which others live too is refused as by fill_disk: they may wait for its journal.`,
+	},
+	{
 		Name: "observe", Signature: `observe(duration)`, Returns: "figures", Phase: Act, call: observe, sees: true,
 		Doc: `Lets time pass under the watcher. It returns the objectives' figures over that time: with w = observe("10s"), w[availability].value is a number, or None where there is no data, and w[availability].count says how many requests or samples stand behind it.`,
 	},

@@ -26,6 +26,8 @@ func least(kind string) string {
 	switch kind {
 	case "netem":
 		return `{"delay":1000000}`
+	case "throttle_io":
+		return `{"path":"/","read_bps":1}`
 	case "exhaust_inodes":
 		return `{"path":"/","percent":1}`
 	case "fill_disk":

@@ -19,6 +19,7 @@ var Kinds = map[string]func() Fault{
 	"partition":      func() Fault { return &partition{} },
 	"pause":          func() Fault { return &pause{} },
 	"restart":        func() Fault { return &restart{} },
+	"throttle_io":    func() Fault { return &throttleIO{} },
 	"stop":           func() Fault { return &stop{} },
 }
 

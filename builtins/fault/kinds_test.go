@@ -35,6 +35,11 @@ func TestValidate(t *testing.T) {
 		{"exhaust_inodes", `{"path":"/data","percent":1}`, ""},
 		{"exhaust_inodes", `{"path":"/data"}`, "more than 0"},
 		{"exhaust_inodes", `{"path":"data","percent":1}`, "absolute"},
+		{"throttle_io", `{"path":"/data","read_bps":1}`, ""},
+		{"throttle_io", `{"write_iops":1}`, ""},
+		{"throttle_io", `{"path":"/data"}`, "want at least one"},
+		{"throttle_io", `{"path":"/data","read_bps":-1}`, "above 0"},
+		{"throttle_io", `{"path":"data","read_bps":1}`, "absolute"},
 		{"explode", `{}`, "want one of exhaust_inodes, fill_disk, "},
 	} {
 		f, err := New(c.kind, json.RawMessage(c.params))

@@ -85,6 +85,7 @@ func seeDisk(pid int) (string, error) {
 // limits of a cgroup, by version 1 and 2.
 var limits = []string{
 	"memory.limit_in_bytes", "cpu.cfs_quota_us", "cpu.shares", "cpuset.cpus", "pids.max",
+	"blkio.throttle.read_iops_device", "blkio.throttle.write_bps_device",
 	"memory.max", "memory.high", "cpu.max", "cpu.weight", "io.max",
 }
 

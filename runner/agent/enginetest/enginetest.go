@@ -137,7 +137,8 @@ type Options struct {
 	User    string
 	Tmpfs   map[string]string // path → mount options
 	Binds   []string          // "/host/path:/path"
-	Remove  bool              // --rm
+	Limits  container.Resources
+	Remove  bool // --rm
 	NoStart bool
 }
 
@@ -179,7 +180,7 @@ func Run(t testing.TB, o Options) *Container {
 	if o.Network == "" && o.Publish == "" {
 		o.Network = "none" // three times as fast to make
 	}
-	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, Tmpfs: o.Tmpfs, Binds: o.Binds, NetworkMode: container.NetworkMode(o.Network)}
+	host := &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: o.Policy}, AutoRemove: o.Remove, Tmpfs: o.Tmpfs, Binds: o.Binds, Resources: o.Limits, NetworkMode: container.NetworkMode(o.Network)}
 	if o.Publish != "" {
 		host.PortBindings = nat.PortMap{"8080/tcp": {{HostPort: o.Publish}}}
 	}
