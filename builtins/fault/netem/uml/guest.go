@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ func (g Guest) init() error {
 			return fmt.Errorf("mount %s: %w", m[1], err)
 		}
 	}
-	if err := errors.Join(os.Mkdir(tmp, 0o1777), os.Mkdir("/run/netns", 0o755), g.modules()); err != nil {
+	if err := errors.Join(os.Mkdir(tmp, 0o1777), os.Mkdir("/run/netns", 0o755), g.modules(), loopback()); err != nil {
 		return err
 	}
 	for i := range g.Jobs {
@@ -33,6 +34,14 @@ func (g Guest) init() error {
 	}
 	halt()
 	return nil
+}
+
+func loopback() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	return err
 }
 
 func (g Guest) modules() error {

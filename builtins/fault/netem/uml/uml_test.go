@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 // guest, below the module's root.
 var inside = []string{
 	"builtins/fault/netem/qdisc",
+	"runner/crash/qdisc",
 }
 
 // modules is what those tests need of the kernel.
@@ -29,6 +30,10 @@ var modules = []string{
 	"net/sched/sch_netem", "net/sched/sch_prio", "net/sched/sch_tbf", "net/sched/sch_ingress",
 	"net/sched/cls_bpf", "net/sched/act_mirred", "drivers/net/ifb", "drivers/net/veth", "drivers/net/dummy",
 }
+
+// hang is after how long a package's tests are killed and say where they stood.
+// None of them waits so long, however busy the machine is.
+const hang = 15 * time.Minute
 
 // margin is what is left of the test's time after the guest was killed.
 const margin = 30 * time.Second
@@ -39,15 +44,17 @@ func TestInside(t *testing.T) {
 	need(t)
 	ctx, cancel := deadline(t)
 	defer cancel()
-	g := Guest{Dir: t.TempDir(), Modules: modules, Env: []string{"CI=" + os.Getenv("CI")}, NoXState: Oversized()}
+	g := Guest{Dir: t.TempDir(), Modules: modules, NoXState: Oversized()}
 	root := moduleRoot(t)
+	g.Env = []string{"CI=" + os.Getenv("CI"), "RUNNER=" + runner(t, root, g.Dir),
+		"UML_TRIALS=" + os.Getenv("UML_TRIALS"), "UML_SEED=" + os.Getenv("UML_SEED")}
 	for i, name := range inside {
 		if !strings.Contains(name, os.Getenv("UML_ONLY")) {
 			continue
 		}
 		dir := filepath.Join(root, name)
 		job := Job{
-			Name: name, Dir: dir, Binary: filepath.Join(g.Dir, fmt.Sprintf("%d.test", i)), Timeout: 5 * time.Minute,
+			Name: name, Dir: dir, Binary: filepath.Join(g.Dir, fmt.Sprintf("%d.test", i)), Timeout: hang,
 			Args: []string{"-test.v=test2json", "-test.paniconexit0", "-test.run=" + os.Getenv("UML_RUN")},
 		}
 		build(t, job.Binary, dir)
@@ -88,6 +95,21 @@ func build(t testing.TB, binary, dir string) {
 			f.Close()
 		}
 	}
+}
+
+// runner is the command that the sweep runs: the one of make test, or one made now.
+func runner(t testing.TB, root, dir string) string {
+	t.Helper()
+	if made := os.Getenv("RUNNER"); made != "" {
+		return made
+	}
+	made := filepath.Join(dir, "runner")
+	cmd := exec.Command("go", "build", "-o", made, "./runner")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return made
 }
 
 func moduleRoot(t testing.TB) string {
