@@ -19,9 +19,11 @@ lint: ; @.ci/need go && .ci/lint $(STATICCHECK)
 
 bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -benchtime 20x ./...
 
-# Kills, stops and starves the processes of N real runs at every step; see runner/crash.
+# Kills, stops and starves the processes of N real runs at every step; see runner/crash;
+# then of N on a kernel that has netem; see runner/crash/qdisc.
 # CRASH_SEED=… has the same trials again, CRASH_TRIAL=… one of them alone.
 crash: build ; CRASH_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run 'TestSweep$$' ./runner/crash
+	RUNNER=$(CURDIR)/$(RUNNER) UML_ONLY=crash UML_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run TestInside ./builtins/fault/netem/uml
 
 docs: build ; $(RUNNER) docs > builtins/README.md
 

@@ -4,6 +4,7 @@ package qdisc
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func TestLost(t *testing.T) {
 			} else {
 				for i := range args {
 					if args[i] == "HANDLE" {
-						args[i] = handleText(classOf(h.Base, h.Band))
+						args[i] = fmt.Sprintf("%x:%x", h.Base, h.Band)
 					}
 				}
 				run(t, a, "tc", args...)

@@ -27,7 +27,6 @@ const (
 func rootOf(base uint16) uint32                { return uint32(base) << 16 }
 func classOf(base, band uint16) uint32         { return rootOf(base) | uint32(band) }
 func netemOf(base, band uint16) uint32         { return uint32(base+band) << 16 }
-func handleText(h uint32) string               { return fmt.Sprintf("%x:%x", h>>16, h&0xffff) }
 func blockOf(base uint16) uint32               { return rootOf(base) | 1 }
 func ifbOf(base uint16) string                 { return fmt.Sprintf("chaos%04x", base) }
 func filterOf(band uint16) uint32              { return uint32(band)<<16 | anyProtocol }

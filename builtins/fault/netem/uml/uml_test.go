@@ -31,10 +31,6 @@ var modules = []string{
 	"net/sched/cls_bpf", "net/sched/act_mirred", "drivers/net/ifb", "drivers/net/veth", "drivers/net/dummy",
 }
 
-// hang is after how long a package's tests are killed and say where they stood.
-// None of them waits so long, however busy the machine is.
-const hang = 15 * time.Minute
-
 // margin is what is left of the test's time after the guest was killed.
 const margin = 30 * time.Second
 
@@ -45,6 +41,10 @@ func TestInside(t *testing.T) {
 	ctx, cancel := deadline(t)
 	defer cancel()
 	g := Guest{Dir: t.TempDir(), Modules: modules, NoXState: Oversized()}
+	patience := 24 * time.Hour // then a package's tests are killed, and say where they stand
+	if end, set := t.Deadline(); set {
+		patience = time.Until(end) - 2*margin
+	}
 	root := moduleRoot(t)
 	g.Env = []string{"CI=" + os.Getenv("CI"), "RUNNER=" + runner(t, root, g.Dir),
 		"UML_TRIALS=" + os.Getenv("UML_TRIALS"), "UML_SEED=" + os.Getenv("UML_SEED")}
@@ -54,7 +54,7 @@ func TestInside(t *testing.T) {
 		}
 		dir := filepath.Join(root, name)
 		job := Job{
-			Name: name, Dir: dir, Binary: filepath.Join(g.Dir, fmt.Sprintf("%d.test", i)), Timeout: hang,
+			Name: name, Dir: dir, Binary: filepath.Join(g.Dir, fmt.Sprintf("%d.test", i)), Timeout: patience,
 			Args: []string{"-test.v=test2json", "-test.paniconexit0", "-test.run=" + os.Getenv("UML_RUN")},
 		}
 		build(t, job.Binary, dir)
