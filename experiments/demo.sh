@@ -26,6 +26,8 @@ try() {
 
 try exp1 broke "as first built" CATALOG_FALLBACK=off
 try exp1 held "with the fallback" CATALOG_FALLBACK=on
+try exp2 broke "as first built" PAYMENTS_BUDGET=off
+try exp2 held "with the budget" PAYMENTS_BUDGET=on
 
 echo
 printf '%s\n' "experiment|shop|want|as stated|verdict|evidence" "${rows[@]}" | column -t -s '|'

@@ -47,6 +47,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	go store.Prepare(ctx, log)
 
 	placer := newPlacer(ctx, cfg, store, deps, log, routes)
+	pools := newPools(cfg, routes.Registry)
 
 	if cfg.catalogFallback {
 		redis.SetLogger(&logging.VoidLogger{}) // its errors come back to us, and are in our own log
@@ -54,12 +55,22 @@ func run(ctx context.Context, log *slog.Logger) error {
 		defer cache.Close()
 		fallback := newFallback(cfg, cache, deps, log, routes.Registry)
 		go fallback.Run(ctx)
-		checkout.Register(routes, fallback, placer, log)
+		checkout.Register(routes, fallback, placer, log, pools)
 	} else {
 		live := catalog.NewClient(cfg.catalogURL, &http.Client{Timeout: 10 * time.Second}, deps)
-		checkout.Register(routes, live, placer, log)
+		checkout.Register(routes, live, placer, log, pools)
 	}
 	return service.Serve(ctx, log, service.Addr(), routes)
+}
+
+// newPools has everybody share the workers, as first built; with a budget for payments the checkouts are bounded by
+// that, and hold up nobody but themselves.
+func newPools(cfg config, reg prometheus.Registerer) checkout.Pools {
+	workers := checkout.NewWorkers(checkout.Most, reg)
+	if cfg.paymentsBudget {
+		return checkout.Pools{Products: workers}
+	}
+	return checkout.Pools{Checkout: workers, Products: workers}
 }
 
 type payer interface {

@@ -37,7 +37,7 @@ type Handler struct {
 }
 
 // Register adds the API's routes to r.
-func Register(r *service.Routes, c catalogue, p placer, log *slog.Logger) {
+func Register(r *service.Routes, c catalogue, p placer, log *slog.Logger, pools Pools) {
 	h := &Handler{catalogue: c, placer: p, log: log, outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "checkouts_total",
 		Help: "Checkouts by how they ended; order_failed means that no order was written, though without ORDER_INTENT money was taken.",
@@ -48,9 +48,9 @@ func Register(r *service.Routes, c catalogue, p placer, log *slog.Logger) {
 	h.outcomes.WithLabelValues("ok")
 	r.Registry.MustRegister(h.outcomes)
 
-	r.Handle("POST /checkout", h.checkout, http.StatusOK, http.StatusBadRequest, http.StatusNotFound,
+	r.Handle("POST /checkout", pools.Checkout.do(h.checkout), http.StatusOK, http.StatusBadRequest, http.StatusNotFound,
 		http.StatusBadGateway, http.StatusServiceUnavailable)
-	r.Handle("GET /products", h.products, http.StatusOK, http.StatusBadGateway, http.StatusServiceUnavailable)
+	r.Handle("GET /products", pools.Products.do(h.products), http.StatusOK, http.StatusBadGateway, http.StatusServiceUnavailable)
 }
 
 type request struct {

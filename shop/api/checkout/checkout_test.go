@@ -54,7 +54,7 @@ func newShop(t *testing.T) *shop {
 	})
 	deps := dependency.New(s.routes.Registry)
 	placer := &ChargeFirst{Payments: payments.NewClient(paymentServer.URL, paymentServer.Client(), deps), Orders: s}
-	Register(s.routes, catalog.NewClient(catalogServer.URL, catalogServer.Client(), deps), placer, slog.New(slog.DiscardHandler))
+	Register(s.routes, catalog.NewClient(catalogServer.URL, catalogServer.Client(), deps), placer, slog.New(slog.DiscardHandler), Pools{})
 	s.Server = serve(t, s.routes.ServeHTTP)
 	return s
 }

@@ -18,7 +18,7 @@ import (
 const (
 	// Deadline is what one charge may take, its retry included. With what the rest of a checkout takes it must stay
 	// well under a customer's patience; a provider half a second late is still in it.
-	Deadline = 600 * time.Millisecond
+	Deadline = 800 * time.Millisecond
 	// Slots is how many charges may be under way. 40 checkouts a second need 18 with a provider 450 ms late.
 	Slots = 32
 
