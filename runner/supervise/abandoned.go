@@ -61,13 +61,23 @@ func Recover(ctx context.Context, opt Options) ([]protocol.Abandoned, error) {
 	r := &run{opt: opt, id: "recover"}
 	hello := r.hello()
 	hello.Mode, hello.Run, hello.Header = protocol.ModeRecover, "", protocol.RunHeader{}
-	var err error
-	if r.agent, err = startAgent(ctx, opt.Agent, hello, nil); err != nil {
-		return nil, err
+	for n := 1; ; n++ {
+		var err error
+		var lost *lostError
+		if r.agent, err = startAgent(ctx, opt.Agent, hello, nil); err == nil {
+			break
+		}
+		if n == recoverTries || !errors.As(err, &lost) || ctx.Err() != nil {
+			return nil, err
+		}
+		opt.warn("%v; another agent is started", err)
 	}
 	defer r.agent.end(endLimit)
 	return r.agent.welcome.Recovered, r.settleDead()
 }
+
+// recoverTries is how many agents a recover starts that die on it.
+const recoverTries = 3
 
 // settleDead finishes what is left of dead runs once their faults are undone:
 // the script's own rollbacks, then journal, result and log entry. The error says

@@ -71,10 +71,18 @@ func startAgent(ctx context.Context, start func(context.Context) (Process, error
 	go a.watchHello(ctx, cancel)
 	if err := a.peer.Call(ctx, protocol.CallHello, hello, &a.welcome); err != nil {
 		a.end(time.Second)
-		return nil, a.explain(err)
+		if protocol.CodeOf(err) == "" { // else it has answered
+			return nil, &lostError{a.explain(err)}
+		}
+		return nil, err
 	}
 	return a, nil
 }
+
+// A lostError says that an agent died or stood still, whatever it was asked for.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
 
 // watchHello ends the wait for the welcome of an agent that stands still: one
 // that undoes what dead runs left answers heartbeats meanwhile.
