@@ -31,7 +31,6 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(Main(os.Stdin, os.Stdout, nil))
 	}
-	patienceOfStop = 5 * time.Second
 	enginetest.Main(m)
 }
 

@@ -31,8 +31,8 @@ type Stopped struct {
 }
 
 // patienceOfStop is how long an agent may take to end its undo after SIGTERM
-// until it counts as wedged; a variable for the tests.
-var patienceOfStop = 20 * time.Second
+// until it counts as wedged.
+const patienceOfStop = 20 * time.Second
 
 // Stop makes every run on the engine undo everything, now; or one, if run is
 // given. It goes on past runs that cannot be stopped.
