@@ -5,22 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/sli"
 	"chaosrunner/builtins/spec"
 	"chaosrunner/runner/journal"
-	"chaosrunner/runner/protocol"
 	"chaosrunner/runner/report"
 )
 
@@ -71,32 +65,6 @@ func newSources(ctx context.Context, r *run) (*sources, error) {
 	return s, broken
 }
 
-// resolveURL puts an address in the place of a target's name. The published
-// port is preferred: it is what users of the system reach.
-func (r *run) resolveURL(ctx context.Context, raw string) (string, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return "", protocol.Errorf(protocol.CodeBad, "got url %q, want http://host:port/path", raw)
-	}
-	if isPlain(u.Hostname()) {
-		return raw, nil
-	}
-	t, err := r.one(ctx, u.Hostname())
-	if err != nil {
-		return "", err
-	}
-	port := 80
-	if p := u.Port(); p != "" {
-		port, _ = strconv.Atoi(p) // url.Parse has seen that it is a number
-	}
-	address, err := r.address(ctx, t, port)
-	if err != nil {
-		return "", err
-	}
-	u.Host = address
-	return u.String(), nil
-}
-
 // startSources makes load and numbers flow.
 func (r *run) startSources() bool {
 	if r.ending() {
@@ -124,27 +92,8 @@ func (s *sources) start() error {
 		}
 		config.Prometheus, interval = server, exp.Prometheus.Interval
 	}
-	for _, t := range exp.Traffic {
-		options, err := s.options(t.Name, interval)
-		if err != nil {
-			return err
-		}
-		sender, err := sli.NewTraffic(t, options)
-		if err != nil {
-			return err
-		}
-		s.senders[t.Name], config.Traffic[t.Name] = sender, sender.Results()
-	}
-	for _, p := range exp.Probes {
-		options, err := s.options(p.Name, interval)
-		if err != nil {
-			return err
-		}
-		sender, err := sli.NewProbe(p, options)
-		if err != nil {
-			return err
-		}
-		s.senders[p.Name], config.Probes[p.Name] = sender, sender.Results()
+	if err := s.prepare(interval, &config); err != nil {
+		return err
 	}
 	s.eval = sli.NewEvaluator(config)
 	s.r.watch.configure(exp.Aborts, interval)
@@ -162,34 +111,6 @@ func (s *sources) start() error {
 		sender.Start(ctx)
 	}
 	return nil
-}
-
-func (s *sources) options(name string, interval time.Duration) (sli.TrafficOptions, error) {
-	file, err := os.Create(s.r.file("requests-" + fileName(name) + ".csv"))
-	if err != nil {
-		return sli.TrafficOptions{}, fmt.Errorf("cannot keep the requests: %w", err)
-	}
-	s.csv = append(s.csv, file)
-	var bounds []float64
-	for _, o := range s.r.exp.SLOs {
-		if o.SLI.Of == name && o.SLI.Q > 0 && o.Max != nil {
-			bounds = append(bounds, *o.Max)
-		}
-	}
-	return sli.TrafficOptions{
-		URL: s.urls[name], Store: s.store, CSV: file, Interval: interval, Bounds: bounds, Now: s.r.now,
-		Event: func(msg string) { s.r.journal.Record(journal.Note{Text: msg}) },
-	}, nil
-}
-
-// fileName makes a name fit for a file.
-func fileName(name string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '-' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
-			return c
-		}
-		return '_'
-	}, name)
 }
 
 func (s *sources) scrape(ctx context.Context, m spec.Metrics) {
@@ -218,89 +139,6 @@ func (s *sources) tellSources() {
 			s.r.journal.Record(journal.Source{Name: src.Name, Up: !gone, Why: src.Err})
 		}
 	}
-}
-
-// fetch scrapes one endpoint: a target's port through the agent, inside its
-// network namespace; anything else from here.
-func (r *run) fetch(ctx context.Context, endpoint string) (string, []byte, error) {
-	e, err := r.placeOf(ctx, endpoint)
-	if err != nil {
-		return "", nil, err
-	}
-	contentType, body, err := r.fetchFrom(ctx, e)
-	if err != nil {
-		r.places.Delete(endpoint) // it may have been re-created meanwhile
-	}
-	return contentType, body, err
-}
-
-// placeOf remembers where an endpoint is until a scrape of it fails.
-func (r *run) placeOf(ctx context.Context, endpoint string) (place, error) {
-	if known, ok := r.places.Load(endpoint); ok {
-		return known.(place), nil
-	}
-	e, err := r.endpoint(ctx, endpoint)
-	if err == nil {
-		r.places.Store(endpoint, e)
-	}
-	return e, err
-}
-
-func (r *run) fetchFrom(ctx context.Context, e place) (string, []byte, error) {
-	var got protocol.Fetched
-	timeout := r.exp.Metrics.Timeout
-	if e.plain != "" {
-		reply, err := r.get(ctx, e.plain)
-		if err != nil {
-			return "", nil, err
-		}
-		got = reply
-	} else if err := r.agent.call(ctx, timeout+time.Second, protocol.CallFetch, protocol.Fetch{
-		Container: e.target.ID, Port: e.port, Path: e.path, Timeout: timeout, MaxBytes: maxExposition,
-		Headers: map[string]string{"Accept": "application/openmetrics-text;version=1.0.0;q=0.9,text/plain;version=0.0.4;q=0.8"},
-	}, &got); err != nil {
-		return "", nil, err
-	}
-	if got.Status != http.StatusOK {
-		return "", nil, fmt.Errorf("got status %d, want 200", got.Status)
-	}
-	return got.ContentType, got.Body, nil
-}
-
-const maxExposition = 4 << 20 // bytes of one scrape
-
-type place struct {
-	plain  string // a URL to be asked from here
-	target fault.Target
-	port   int
-	path   string
-}
-
-// endpoint reads "api:8080/metrics" or a URL.
-func (r *run) endpoint(ctx context.Context, endpoint string) (place, error) {
-	raw := endpoint
-	if !strings.Contains(raw, "://") {
-		raw = "http://" + raw
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return place{}, protocol.Errorf(protocol.CodeBad, `got endpoint %q, want "target:port/path" or a URL`, endpoint)
-	}
-	if u.Path == "" {
-		u.Path = "/metrics"
-	}
-	if isPlain(u.Hostname()) || u.Scheme == "https" {
-		return place{plain: u.String()}, nil
-	}
-	port, err := net.LookupPort("tcp", u.Port())
-	if err != nil || port == 0 {
-		return place{}, protocol.Errorf(protocol.CodeBad, `got endpoint %q, want a port, as in "target:8080/metrics"`, endpoint)
-	}
-	t, err := r.one(ctx, u.Hostname())
-	if err != nil {
-		return place{}, err
-	}
-	return place{target: t, port: port, path: u.RequestURI()}, nil
 }
 
 func (s *sources) value(ctx context.Context, i spec.SLI, w sli.Window) sli.Value {
