@@ -2,7 +2,10 @@ package crash
 
 import (
 	"fmt"
+	"os/exec"
+	"testing"
 
+	"chaosrunner/builtins/fault/disktest"
 	"chaosrunner/runner/agent/enginetest"
 )
 
@@ -53,6 +56,9 @@ var rows = []row{
 	{kind: "exhaust_inodes", kernel: true, inject: func(target, _ string) string {
 		return fmt.Sprintf(`exhaust_inodes(%q, %q)`, target, dataDir)
 	}},
+	{kind: "throttle_io", missing: noDisk, inject: func(target, _ string) string {
+		return fmt.Sprintf(`throttle_io(%q, path = %q, write_bps = "1MiB", read_iops = 100)`, target, diskDir)
+	}},
 }
 
 func simply(builtin string) func(target, peer string) string {
@@ -79,7 +85,7 @@ func possible() (able []row, lacks []string) {
 }
 
 // options are those of a trial's target: what every fault finds there to harm.
-func options(wired bool) enginetest.Options {
+func options(t testing.TB, wired bool) enginetest.Options {
 	o := enginetest.Options{
 		Env:   []string{"TERM_MODE=exit"},
 		Tmpfs: map[string]string{dataDir: "size=8m,nr_inodes=2000"},
@@ -87,8 +93,22 @@ func options(wired bool) enginetest.Options {
 	if wired {
 		o.Network = "bridge"
 	}
+	if noDisk() == "" {
+		o.Binds = []string{disktest.Ext4(t, 8<<20, 0).Dir + ":" + diskDir}
+	}
 	return o
 }
+
+// noDisk says what this machine lacks to give a target a disk.
+func noDisk() string {
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		return "there is no mkfs.ext4"
+	}
+	return ""
+}
+
+// diskDir is a disk of a target's own.
+const diskDir = "/disk"
 
 // dataDir is a small file system of a target's own.
 const dataDir = "/data"

@@ -97,7 +97,7 @@ func TestWorldNotices(t *testing.T) {
 			t.Parallel()
 			w := &world{engine: engine}
 			for i := range w.targets {
-				w.targets[i] = enginetest.Run(t, options(false))
+				w.targets[i] = enginetest.Run(t, options(t, false))
 			}
 			if err := w.ready(); err != nil {
 				t.Fatal(err)

@@ -144,7 +144,7 @@ func (s *sweep) serve(slot int, todo <-chan plan) {
 func (s *sweep) world(slot int, wired bool) *world {
 	w := &world{engine: s.engine}
 	for i := range w.targets {
-		o := options(wired)
+		o := options(s.t, wired)
 		if i == 1 {
 			o.Policy = container.RestartPolicyAlways
 		}
