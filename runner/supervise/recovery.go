@@ -56,8 +56,8 @@ func (r *run) recover() {
 }
 
 // watchRecovery returns when each objective began to hold for good. It stays
-// until all do and the baseline's length has passed, or until the longest
-// recovers_within.
+// until all have held for the baseline's length, or until the longest
+// recovers_within without it.
 func (r *run) watchRecovery(last time.Time) map[string]time.Time {
 	var limit time.Duration
 	for _, s := range r.exp.SLOs {
@@ -77,8 +77,16 @@ func (r *run) watchRecovery(last time.Time) map[string]time.Time {
 				done[s.Name] = at
 			}
 		}
-		all := len(done) == len(r.exp.SLOs) && now.Sub(last) >= min(r.exp.SteadyState.Baseline, limit)
-		if all || now.Sub(last) >= limit+stable {
+		// A late recovery is given a window too that can be judged.
+		since := last
+		for _, at := range done {
+			if at.After(since) {
+				since = at
+			}
+		}
+		whole := min(r.exp.SteadyState.Baseline, limit)
+		all := len(done) == len(r.exp.SLOs)
+		if all && now.Sub(since) >= whole || !all && now.Sub(last) >= limit+stable || now.Sub(last) >= limit+stable+whole {
 			select {
 			case over <- done:
 			default:

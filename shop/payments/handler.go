@@ -97,7 +97,8 @@ func (h *handler) void(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// list answers with the totals of all charges but the first ?after=, and the newest of them, as many as ?limit= says.
+// list answers with the totals of all charges but the first ?after=, and the newest of them, as many as ?limit= says. With ?ids
+// it names all that were kept.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	limit, err := number(r, "limit", defaultLimit)
 	if err != nil {
@@ -109,7 +110,11 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		service.WriteError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	service.WriteJSON(w, http.StatusOK, h.ledger.Statement(limit, after))
+	s := h.ledger.Statement(limit, after)
+	if r.URL.Query().Has("ids") {
+		s.KeptIDs = h.ledger.KeptIDs(after)
+	}
+	service.WriteJSON(w, http.StatusOK, s)
 }
 
 func number(r *http.Request, name string, fallback int) (int, error) {

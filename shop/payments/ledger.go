@@ -50,6 +50,7 @@ type Statement struct {
 	Voided  Sum      `json:"voided"`
 	Kept    Sum      `json:"kept"`
 	Charges []Charge `json:"charges"`
+	KeptIDs []string `json:"kept_ids,omitzero"` // of all that were kept, if asked for
 }
 
 // Ledger is an append-only list of charges and voids, one JSON line each. Either holds when its line is on disk.
@@ -218,6 +219,19 @@ func (l *Ledger) Statement(limit, after int) Statement {
 		s.Charges = append(s.Charges, l.charges[i])
 	}
 	return s
+}
+
+// KeptIDs names the charges but the first so many, after, that were not voided.
+func (l *Ledger) KeptIDs(after int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := []string{}
+	for _, c := range l.charges[min(after, len(l.charges)):] {
+		if !c.Voided {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }
 
 // Close ends the ledger; what was answered for is on disk already.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -213,6 +214,12 @@ func TestVoidGivesMoneyBackOnce(t *testing.T) {
 	check(open(t, p.path).Statement(10, 0))
 	if s := p.statement(t, "?after=1"); s.Sum != (Sum{1, 200}) || s.Kept != (Sum{}) || len(s.Charges) != 1 {
 		t.Errorf("after the first: got %+v", s)
+	}
+	if s := p.statement(t, "?limit=0&ids"); !slices.Equal(s.KeptIDs, []string{"ch_1"}) || len(s.Charges) != 0 {
+		t.Errorf("ids: got %+v", s)
+	}
+	if s := p.statement(t, "?ids&after=1"); s.KeptIDs == nil || len(s.KeptIDs) != 0 {
+		t.Errorf("ids after the first: got %+v", s)
 	}
 	if s := p.statement(t, "?after=9"); s.Sum != (Sum{}) || len(s.Charges) != 0 {
 		t.Errorf("after more than there are: got %+v", s)
