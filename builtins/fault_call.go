@@ -39,7 +39,7 @@ func (s *Session) inject(c *call, targets notation.Targets, p params, d notation
 	for i, t := range got.Targets {
 		names[i] = t.Name
 	}
-	return &handle{s: s, kind: c.row.Name, id: got.ID, targets: names}, nil
+	return &handle{s: s, kind: c.row.Name, id: got.ID, targets: names, got: got}, nil
 }
 
 // looksLikeTime catches pause("30s").

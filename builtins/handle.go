@@ -3,6 +3,7 @@ package builtins
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"go.starlark.net/starlark"
 
@@ -17,6 +18,8 @@ type handle struct {
 	targets []string
 	undone  bool
 	change  *Builtin // its .update(); nil: it cannot be changed
+	got     protocol.Handle
+	said    starlark.StringDict // more attributes
 }
 
 var undoRow = Builtin{Name: "undo", Signature: "undo()", Phase: Probe}
@@ -26,7 +29,9 @@ func (h *handle) Type() string          { return "fault" }
 func (h *handle) Freeze()               {}
 func (h *handle) Truth() starlark.Bool  { return starlark.Bool(!h.undone) }
 func (h *handle) Hash() (uint32, error) { return starlark.String(h.id).Hash() }
-func (h *handle) AttrNames() []string   { return []string{"targets", "undo", "update"} }
+func (h *handle) AttrNames() []string {
+	return slices.Sorted(slices.Values(append(h.said.Keys(), "targets", "undo", "update")))
+}
 
 func (h *handle) Attr(name string) (starlark.Value, error) {
 	switch name {
@@ -46,7 +51,7 @@ func (h *handle) Attr(name string) (starlark.Value, error) {
 		}
 		return h.s.bind(&none), nil
 	}
-	return nil, nil
+	return h.said[name], nil // nil: there is none
 }
 
 // updates gives the fault an .update() with that signature: read takes its

@@ -157,6 +157,17 @@ func (r *rehearsal) SQL(_ context.Context, in protocol.SQL) (protocol.SQLReply, 
 	return protocol.SQLReply{Seconds: 0.001}, r.record(spec.Step{Op: "sql", Detail: in.Words()})
 }
 
+// PromQL implements World.
+func (r *rehearsal) PromQL(_ context.Context, in protocol.PromQL) (protocol.Figure, error) {
+	zero := 0.0
+	return protocol.Figure{Value: &zero}, r.record(spec.Step{Op: "promql", Detail: in.Query})
+}
+
+// Logs implements World.
+func (r *rehearsal) Logs(_ context.Context, in protocol.Logs) (protocol.Logged, error) {
+	return protocol.Logged{Lines: []string{""}}, r.record(spec.Step{Op: "logs", Detail: "of " + article(in.Targets)})
+}
+
 // Targets implements World.
 func (r *rehearsal) Targets(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error) {
 	if r.engine {

@@ -102,6 +102,10 @@ var Table = []Builtin{
 		Doc: `Drops every packet between the target's containers and peers (targets, addresses, networks), both ways, without a word to either: what a network split looks like. A target named as a peer is followed when it restarts. It is measured that no peer answers any more before the call returns. Undo: packets pass again.`,
 	},
 	{
+		Name: "exec", Signature: `exec(target, argv, *, undo = None, timeout = "30s", duration = None)`, Returns: "fault", Phase: Act, call: execProgram,
+		Doc: `Runs a program in the target's containers and returns once it has ended; .code is its exit code, .output the first 4 KiB of what it said. No shell stands in between. undo is the program that takes its effect back; it is on disk before anything is run, must end with 0, and must do no harm where there is nothing to take back. Without it an earlier rollback() is asked for. What the program has started and still runs at the undo is killed first.`,
+	},
+	{
 		Name: "fill_disk", Signature: `fill_disk(target, path, *, percent = None, size = None, leave = None, hold = "auto", keep_full = True, allow_host_disk = False, duration = None)`, Returns: "fault", Phase: Act, call: fillDisk,
 		Doc: `Takes room on the file system that the target has at path, until percent of what the service can use is used (df's Use%; what is kept for root counts only where everything in the target runs as root), or by size, or until leave is left. What the service then frees is taken too, unless keep_full = False; a size stays what it is. The ballast is a file without a name, which the kernel frees with the agent; hold = "file" wants a file with a name, and so do file systems that have no other. Where nothing can be allocated it is written, at 128 MiB/s. A file system on which others live too is refused, the host's first of all: with allow_host_disk = True and the operator's host_disk it is filled all the same.`,
 	},
@@ -124,6 +128,14 @@ var Table = []Builtin{
 	{
 		Name: "sql", Signature: `sql(dsn, query, *, args = None, like = None, timeout = "5s", write = False)`, Returns: "rows", Phase: Probe, call: sqlProbe, sees: true,
 		Doc: `Asks a PostgreSQL database of a declared place, dsn = "postgres://user:password@postgres:5432/shop", from within the target's own network namespace if the host is one. It is one statement in a transaction that can only read, unless write is set and the operator's policy allows it. args are the values of $1, $2, …; a list is an array. The rows have .rows (lists), .columns, .value (the first row's first, None without one), .seconds, .truncated (there were more than 10,000, or 1 MiB of them), .ok and .error; without an answer .error says why. like = [0, ""] is an example of a row: each row must be like it, and the rehearsal gets it; without it the rehearsal gets [0].`,
+	},
+	{
+		Name: "promql", Signature: `promql(query)`, Returns: "float or None", Phase: Probe, call: promqlProbe, sees: true,
+		Doc: `Asks the source that metrics() or prometheus() declares for a number now; [$window] stands for the watcher's window. It is None where there is no such series, or no one number. A rehearsal gets 0.0.`,
+	},
+	{
+		Name: "logs", Signature: `logs(target, *, since = "30s", contains = None)`, Returns: "list of strings", Phase: Probe, call: logsProbe, sees: true,
+		Doc: `Reads what the target's containers have said of late, on both their outputs: the last 1,000 lines of each that have contains in them, oldest first, and 256 KiB at most. The target is one that the experiment declares. A rehearsal gets one empty line.`,
 	},
 	{
 		Name: "invariant", Signature: `invariant(name, fn, *, equals = None, min = None, max = None, within = "30s", before = None)`, Phase: Declare, call: invariant,

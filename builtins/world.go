@@ -12,6 +12,7 @@ import (
 type World interface {
 	Faults
 	Eyes
+	Probes
 	Papers
 }
 
@@ -26,8 +27,14 @@ type Faults interface {
 type Eyes interface {
 	Targets(ctx context.Context, in protocol.Resolve) (protocol.Resolved, error)
 	Observe(ctx context.Context, in protocol.Observe) (protocol.Figures, error)
+	PromQL(ctx context.Context, in protocol.PromQL) (protocol.Figure, error)
+}
+
+// Probes ask a part of the system.
+type Probes interface {
 	HTTP(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply, error)
 	SQL(ctx context.Context, in protocol.SQL) (protocol.SQLReply, error)
+	Logs(ctx context.Context, in protocol.Logs) (protocol.Logged, error)
 }
 
 // Papers are what is read and written down.

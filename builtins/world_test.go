@@ -91,6 +91,18 @@ func (w *fakeWorld) SQL(_ context.Context, in protocol.SQL) (protocol.SQLReply, 
 	return reply, w.did("sql", "%s %s %s %s %t", in.DSN, in.Query, in.Args, in.Timeout, in.Write)
 }
 
+func (w *fakeWorld) PromQL(_ context.Context, in protocol.PromQL) (protocol.Figure, error) {
+	n := 7.0
+	if in.Query == "absent" {
+		return protocol.Figure{}, w.did("promql", "%s", in.Query)
+	}
+	return protocol.Figure{Value: &n}, w.did("promql", "%s", in.Query)
+}
+
+func (w *fakeWorld) Logs(_ context.Context, in protocol.Logs) (protocol.Logged, error) {
+	return protocol.Logged{Lines: []string{"one", "two\x00"}}, w.did("logs", "%v %s %q", in.Targets, in.Since, in.Contains)
+}
+
 func (w *fakeWorld) Targets(_ context.Context, in protocol.Resolve) (protocol.Resolved, error) {
 	var out protocol.Resolved
 	for _, expr := range in.Targets {

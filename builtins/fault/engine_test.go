@@ -32,6 +32,8 @@ func least(kind string) string {
 		return `{"path":"/","percent":1}`
 	case "fill_disk":
 		return `{"path":"/","size":1}`
+	case "exec":
+		return `{"argv":["true"],"timeout":1000000000}`
 	case "partition":
 		return `{"peers":["192.0.2.1"]}`
 	}

@@ -117,6 +117,7 @@ type Rules interface {
 	HostDisk() error  // fill a disk that the host itself lives on
 	RootNetns() error // harm the host's own network namespace
 	IO() error        // slow a container's disks down
+	Exec() error      // run programs in containers
 }
 
 // Allows is what the operator allows; without an operator, the least.
@@ -133,7 +134,8 @@ func (nobody) HostDisk() error { return refuse("nobody allows to fill the host's
 func (nobody) RootNetns() error {
 	return refuse("nobody allows to harm the host's own network namespace")
 }
-func (nobody) IO() error { return nil }
+func (nobody) IO() error   { return nil }
+func (nobody) Exec() error { return nil }
 
 func (w World) tell(format string, args ...any) {
 	if w.Tell != nil {
@@ -157,6 +159,7 @@ type Engine interface {
 	pauser
 	restarter
 	starter
+	execer
 	neighbours
 	informer
 }

@@ -12,6 +12,7 @@ import (
 
 // Kinds has every kind of fault by its name in the language.
 var Kinds = map[string]func() Fault{
+	"exec":           func() Fault { return &exec{} },
 	"exhaust_inodes": func() Fault { return &exhaustInodes{} },
 	"fill_disk":      func() Fault { return &fillDisk{} },
 	"kill":           func() Fault { return &kill{} },

@@ -40,7 +40,10 @@ func TestValidate(t *testing.T) {
 		{"throttle_io", `{"path":"/data"}`, "want at least one"},
 		{"throttle_io", `{"path":"/data","read_bps":-1}`, "above 0"},
 		{"throttle_io", `{"path":"data","read_bps":1}`, "absolute"},
-		{"explode", `{}`, "want one of exhaust_inodes, fill_disk, "},
+		{"explode", `{}`, "want one of exec, exhaust_inodes, fill_disk, "},
+		{"exec", `{"argv":["true"],"undo":["true"],"timeout":1}`, ""},
+		{"exec", `{"argv":[],"timeout":1}`, "got no program"},
+		{"exec", `{"argv":["true"]}`, "timeout: got 0s"},
 	} {
 		f, err := New(c.kind, json.RawMessage(c.params))
 		switch {
@@ -66,6 +69,7 @@ func TestRoundTrip(t *testing.T) {
 		"stop":    &stop{Stop: Stop{Grace: time.Second}, subject: s, Own: 2 * time.Second},
 		"pause":   &pause{subject: s},
 		"restart": &restart{Restart: Restart{Grace: time.Second}, subject: s},
+		"exec":    &exec{Exec: Exec{Argv: []string{"a", "b c"}, Remedy: []string{"d"}, Timeout: time.Second}, subject: s, Token: "t"},
 	} {
 		raw, err := json.Marshal(f)
 		if err != nil {

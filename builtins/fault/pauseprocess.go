@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"chaosrunner/builtins/fault/proc"
 )
 
 // A process of the host is paused by SIGSTOP and goes on by SIGCONT, both to a
@@ -22,25 +20,25 @@ func (p *pause) stoppable(t Target) error {
 		return err
 	}
 	defer held.close()
-	st, err := proc.Stat(t.PID)
+	st, err := processStat(t.PID)
 	if err != nil {
 		return err
 	}
 	switch {
-	case t.PID == 1 || t.PID == 2 || st.Parent == 2:
+	case t.PID == 1 || t.PID == 2 || st.parent == 2:
 		return refuse("%s is the host's init or one of its kernel's threads", t.Name)
-	case st.Stopped():
+	case st.state == 'T' || st.state == 't':
 		return refuse("%s is stopped already: kill -CONT %d", t.Name, t.PID)
 	}
 	for pid := os.Getpid(); pid > 0; {
 		if pid == t.PID {
 			return refuse("%s is an ancestor of this agent: nobody would be left to let it go on", t.Name)
 		}
-		ours, err := proc.Stat(pid)
+		ours, err := processStat(pid)
 		if err != nil {
 			return err
 		}
-		pid = ours.Parent
+		pid = ours.parent
 	}
 	p.subject = subject{Target: t}
 	return nil
@@ -64,18 +62,18 @@ func (p *pause) stopProcess(ctx context.Context) error {
 // seen waits until the kernel says that the process is stopped, or goes on.
 func (p *pause) seen(ctx context.Context, held *process, stopped bool) error {
 	for until := time.Now().Add(dieTimeout); ; {
-		st, err := proc.Stat(held.pid)
+		st, err := processStat(held.pid)
 		if !held.alive() {
 			return fmt.Errorf("%s has ended", p.Target.Name)
 		}
 		if err != nil {
 			return err
 		}
-		if st.Stopped() == stopped {
+		if (st.state == 'T' || st.state == 't') == stopped {
 			return nil
 		}
 		if time.Now().After(until) || !rest(ctx, 5*time.Millisecond) {
-			return fmt.Errorf("%s is still in state %c", p.Target.Name, st.State)
+			return fmt.Errorf("%s is still in state %c", p.Target.Name, st.state)
 		}
 	}
 }
@@ -90,14 +88,14 @@ func (p *pause) continueProcess(ctx context.Context) (string, error) {
 	}
 	defer held.close()
 	// Whatever its state is: one that waits for a disk has its stop still to come.
-	was, _ := proc.Stat(held.pid) // without it there is nothing to remark
+	was, _ := processStat(held.pid) // without it there is nothing to remark
 	if err := held.signal(unix.SIGCONT); err != nil && err != unix.ESRCH {
 		return "", fmt.Errorf("let %s go on: %w", p.Target.Name, err)
 	}
 	if err := p.seen(ctx, held, false); err != nil && held.alive() {
 		return "", err
 	}
-	if !was.Stopped() {
+	if was.state != 'T' {
 		return "it was not stopped", nil
 	}
 	return "", nil

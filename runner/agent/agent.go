@@ -104,6 +104,8 @@ func (a *agent) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return with(body, func(in protocol.Undo) (any, error) { return a.undo(in) })
 	case protocol.CallFetch:
 		return with(body, func(in protocol.Fetch) (any, error) { return a.fetcher.fetch(ctx, in) })
+	case protocol.CallLogs:
+		return with(body, func(in protocol.Tail) (any, error) { return a.engine.tail(ctx, in) })
 	case protocol.CallQuery:
 		return with(body, func(in protocol.Query) (any, error) { return a.query(ctx, in) })
 	case protocol.CallAddress:

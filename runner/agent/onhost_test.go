@@ -15,7 +15,6 @@ import (
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/fault/netns"
 	"chaosrunner/builtins/fault/netns/scratch"
-	"chaosrunner/builtins/fault/proc"
 	"chaosrunner/runner/agent/enginetest"
 	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
@@ -45,11 +44,11 @@ func sleeper(t *testing.T) (pid int) {
 
 func stopped(t testing.TB, pid int) bool {
 	t.Helper()
-	st, err := proc.Stat(pid)
+	_, state, err := stat(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st.Stopped()
+	return state == 'T'
 }
 
 // target resolves one expression.

@@ -37,6 +37,9 @@ var rows = []row{
 	{kind: "stop", inject: graceful("stop")},
 	{kind: "pause", inject: simply("pause"), sick: true},
 	{kind: "restart", inject: graceful("restart"), once: true},
+	{kind: "exec", inject: func(target, _ string) string {
+		return fmt.Sprintf(`exec(%q, ["/app", "touch", %[2]q], undo = ["/app", "remove", %[2]q])`, target, dataDir+"/exec")
+	}},
 	// Their peers are networks: a peer that the other fault has killed has no
 	// address to be named by.
 	{kind: "netem", wired: true, kernel: true, inject: func(target, _ string) string {

@@ -48,6 +48,8 @@ var Kinds = map[string]reflect.Type{
 	"observed":  reflect.TypeFor[Observed](),
 	"http":      reflect.TypeFor[HTTP](),
 	"sql":       reflect.TypeFor[SQL](),
+	"promql":    reflect.TypeFor[PromQL](),
+	"logs":      reflect.TypeFor[Logs](),
 	"invariant": reflect.TypeFor[Invariant](),
 	"note":      reflect.TypeFor[Note](),
 	"expect":    reflect.TypeFor[Failure](),
@@ -189,6 +191,23 @@ type SQL struct {
 	Truncated bool     `json:"truncated,omitempty"` // there were more
 	Seconds   float64  `json:"seconds"`
 	Error     string   `json:"error,omitempty"`
+}
+
+// PromQL is a number that the script asked the run's source for.
+type PromQL struct {
+	Pos   spec.Pos `json:"pos,omitempty"`
+	Query string   `json:"query"`
+	Value *float64 `json:"value"` // nil: no data
+	Why   string   `json:"why,omitempty"`
+}
+
+// Logs is a look of the script at what containers have said.
+type Logs struct {
+	Pos       spec.Pos `json:"pos,omitempty"`
+	Targets   []string `json:"targets"`
+	Contains  string   `json:"contains,omitempty"`
+	Lines     int      `json:"lines"`
+	Truncated bool     `json:"truncated,omitempty"` // there were more before
 }
 
 // Invariant is what an invariant's function returned.

@@ -14,7 +14,39 @@ const (
 	CallSQL   = "sql"   // worker to supervisor: SQL → SQLReply
 	CallQuery = "query" // supervisor to agent: Query → Queried
 	CallCheck = "check" // supervisor to worker: Check → Checked
+
+	CallPromQL = "promql" // worker to supervisor: PromQL → Figure
+	CallLogs   = "logs"   // worker to supervisor: Logs → Logged; supervisor to agent: Tail → Logged
 )
+
+// PromQL asks the run's own source for a number now.
+type PromQL struct {
+	Query string   `json:"query"`
+	Pos   spec.Pos `json:"pos,omitempty"`
+}
+
+// Logs asks for what containers have said of late.
+type Logs struct {
+	Targets  []string      `json:"targets"`
+	Since    time.Duration `json:"since"` // how long ago it begins
+	Contains string        `json:"contains,omitempty"`
+	Pos      spec.Pos      `json:"pos,omitempty"`
+}
+
+// Tail asks for what one container has said.
+type Tail struct {
+	Container string        `json:"container"` // id
+	Since     time.Duration `json:"since"`
+	Contains  string        `json:"contains,omitempty"`
+	MaxLines  int           `json:"max_lines"`
+	MaxBytes  int           `json:"max_bytes"`
+}
+
+// Logged answers Logs and Tail: the last lines, oldest first.
+type Logged struct {
+	Lines     []string `json:"lines"`
+	Truncated bool     `json:"truncated,omitempty"` // there were more before
+}
 
 // SQL is one statement of the script.
 type SQL struct {

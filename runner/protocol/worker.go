@@ -128,6 +128,8 @@ type Sourced struct {
 type Handle struct {
 	ID      string         `json:"id"`
 	Targets []fault.Target `json:"targets"`
+
+	Findings []fault.Finding `json:"findings,omitempty"` // of all its parts
 }
 
 // Release ends a fault early.

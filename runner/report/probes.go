@@ -34,3 +34,14 @@ func invariantLine(d journal.Invariant) string {
 	}
 	return fmt.Sprintf("invariant %s holds again: %s", d.Name, Number(d.Value))
 }
+
+func logsLine(d journal.Logs) string {
+	s := fmt.Sprintf("logs of %s: %d lines", strings.Join(d.Targets, ", "), d.Lines)
+	if d.Contains != "" {
+		s += fmt.Sprintf(" with %q", d.Contains)
+	}
+	if d.Truncated {
+		s += ", and more before them"
+	}
+	return s
+}

@@ -60,11 +60,11 @@ func (r Result) Summary() string {
 	case Completed:
 		b.WriteString(r.Verdict)
 	case Aborted:
-		b.WriteString("aborted")
-		if r.Abort != nil { // else the blast radius' time was up
-			fmt.Fprintf(&b, " after %.1fs", r.Abort.After)
+		after := 0.0
+		if r.Abort != nil {
+			after = r.Abort.After
 		}
-		b.WriteString(": " + r.Verdict)
+		fmt.Fprintf(&b, "aborted after %.1fs: %s", after, r.Verdict)
 	case Refused:
 		b.WriteString("refused")
 	default:
@@ -116,6 +116,10 @@ func Line(e journal.Event) string {
 		return fmt.Sprintf("%s %s: %d in %.3fs", d.Method, d.URL, d.Status, d.Seconds)
 	case journal.SQL:
 		return sqlLine(d)
+	case journal.PromQL:
+		return "promql " + d.Query + ": " + Number(d.Value) + parens(d.Why)
+	case journal.Logs:
+		return logsLine(d)
 	case journal.Invariant:
 		return invariantLine(d)
 	case journal.Note:

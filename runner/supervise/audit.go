@@ -321,6 +321,10 @@ func (s auditServer) Handle(ctx context.Context, call string, body json.RawMessa
 		return serve(body, func(in protocol.HTTP) (any, error) { return s.r.askHTTP(ctx, in) })
 	case protocol.CallSQL:
 		return serve(body, func(in protocol.SQL) (any, error) { return s.r.askSQL(ctx, in) })
+	case protocol.CallPromQL:
+		return serve(body, func(in protocol.PromQL) (any, error) { return s.r.promql(ctx, in, false) })
+	case protocol.CallLogs:
+		return serve(body, func(in protocol.Logs) (any, error) { return s.r.logs(ctx, in, false) })
 	case protocol.CallSource, protocol.CallNote:
 		return s.server.Handle(ctx, call, body)
 	}

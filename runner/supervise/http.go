@@ -116,6 +116,9 @@ func (r *run) declared(u *url.URL) bool {
 	})
 }
 
+// hostOf is a URL of which only the host is known.
+func hostOf(name string) *url.URL { return &url.URL{Scheme: "http", Host: name} }
+
 // isPlain says that a host is an address or a name for the resolver, rather
 // than a target.
 func isPlain(host string) bool {

@@ -43,6 +43,10 @@ func (s server) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return serve(body, func(in protocol.HTTP) (any, error) { return r.http(ctx, in) })
 	case protocol.CallSQL:
 		return serve(body, func(in protocol.SQL) (any, error) { return r.sql(ctx, in) })
+	case protocol.CallPromQL:
+		return serve(body, func(in protocol.PromQL) (any, error) { return r.promql(ctx, in, true) })
+	case protocol.CallLogs:
+		return serve(body, func(in protocol.Logs) (any, error) { return r.logs(ctx, in, true) })
 	case protocol.CallNote:
 		return serve(body, func(in protocol.Note) (any, error) { return nil, r.note(in) })
 	case protocol.CallRegister:
@@ -91,8 +95,9 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 	r.journal.Record(event)
 	failpoint.Hit("run-inject")
 	var all errgroup.Group
-	for _, part := range parts {
-		all.Go(func() error { return r.apply(part) })
+	found := make([][]fault.Finding, len(parts))
+	for i, part := range parts {
+		all.Go(func() (err error) { found[i], err = r.apply(part); return err })
 	}
 	if err := all.Wait(); err != nil {
 		return protocol.Handle{}, err
@@ -103,7 +108,9 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 		r.mu.Unlock()
 	}
 	failpoint.Hit("run-answer")
-	return live.handle, nil
+	out := live.handle
+	out.Findings = slices.Concat(found...)
+	return out, nil
 }
 
 // admit checks a fault against what was declared and takes its place in the
@@ -160,10 +167,10 @@ func (r *run) forget(live *liveFault) {
 	delete(r.faults, live.handle.ID)
 }
 
-func (r *run) apply(part protocol.Apply) error {
+func (r *run) apply(part protocol.Apply) ([]fault.Finding, error) {
 	var applied protocol.Applied
 	if err := r.agent.call(r.ctx, applyLimit, protocol.CallApply, part, &applied); err != nil {
-		return err
+		return nil, err
 	}
 	failpoint.Hit("run-applied")
 	r.journal.Record(journal.Applied{ID: part.ID, Kind: part.Kind, Target: part.Target, Intent: applied.Intent, Applied: applied.Applied, Findings: applied.Findings})
@@ -174,7 +181,7 @@ func (r *run) apply(part protocol.Apply) error {
 		r.capped = time.AfterFunc(r.exp.BlastRadius.Duration, r.overCap)
 		r.watch.arm(true)
 	}
-	return nil
+	return applied.Findings, nil
 }
 
 func (r *run) overCap() {

@@ -45,6 +45,14 @@ func (l link) SQL(ctx context.Context, in protocol.SQL) (protocol.SQLReply, erro
 	return ask[protocol.SQLReply](ctx, l, protocol.CallSQL, in)
 }
 
+func (l link) PromQL(ctx context.Context, in protocol.PromQL) (protocol.Figure, error) {
+	return ask[protocol.Figure](ctx, l, protocol.CallPromQL, in)
+}
+
+func (l link) Logs(ctx context.Context, in protocol.Logs) (protocol.Logged, error) {
+	return ask[protocol.Logged](ctx, l, protocol.CallLogs, in)
+}
+
 func (l link) Source(ctx context.Context, in protocol.Source) (protocol.Sourced, error) {
 	return ask[protocol.Sourced](ctx, l, protocol.CallSource, in)
 }

@@ -17,6 +17,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "health" {
 		health()
 	}
+	if len(os.Args) > 2 { // what is run in it
+		write(os.Args[1], os.Args[2])
+	}
 	switch term := os.Getenv("TERM_MODE"); term {
 	case "exit": // what a service does
 		go exitOn(syscall.SIGTERM, 0)
@@ -48,6 +51,22 @@ func main() {
 	http.HandleFunc("/slow", func(http.ResponseWriter, *http.Request) { time.Sleep(5 * time.Second) })
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(listen, nil))
 	os.Exit(1)
+}
+
+// write makes or removes a file, and ends.
+func write(verb, path string) {
+	err := os.ErrInvalid
+	switch verb {
+	case "touch":
+		err = os.WriteFile(path, []byte("x"), 0o600)
+	case "remove":
+		err = os.RemoveAll(path)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // mended says that somebody has put right what it crashed of.
