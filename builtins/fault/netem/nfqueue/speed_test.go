@@ -3,12 +3,14 @@ package nfqueue
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,20 +52,26 @@ func BenchmarkDelay(b *testing.B) {
 			_, _ = inY.Write(buf[:4]) // its reader says more
 		}
 	}()
-	trips := func(n int) (took []time.Duration) {
+	trips := func(n int) []time.Duration { // many may be on their way at once
 		_ = inX.SetDeadline(time.Now().Add(time.Hour)) // never fails
-		next := time.Now()
+		began := time.Now()
+		sent, took := make([]atomic.Int64, n), make([]time.Duration, n)
+		go func() {
+			body := make([]byte, 4)
+			for i := range n {
+				time.Sleep(time.Until(began.Add(time.Duration(i) * 5 * time.Millisecond)))
+				binary.BigEndian.PutUint32(body, uint32(i))
+				sent[i].Store(int64(time.Since(began)))
+				_, _ = inX.Write(body) // the reader says more
+			}
+		}()
+		body := make([]byte, 100)
 		for range n {
-			time.Sleep(time.Until(next))
-			next = next.Add(5 * time.Millisecond)
-			began := time.Now()
-			if _, err := inX.Write([]byte("ping")); err != nil {
+			if _, err := inX.Read(body); err != nil {
 				b.Fatal(err)
 			}
-			if _, err := inX.Read(make([]byte, 100)); err != nil {
-				b.Fatal(err)
-			}
-			took = append(took, time.Since(began))
+			i := binary.BigEndian.Uint32(body)
+			took[i] = time.Since(began) - time.Duration(sent[i].Load())
 		}
 		slices.Sort(took)
 		return took
