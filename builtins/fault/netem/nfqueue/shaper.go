@@ -61,7 +61,7 @@ func (s *shaper) set(f netem.Filter, e netem.Emulation, stream uint64) error {
 		s.emu.Update(e)
 	}
 	s.most, s.share = e.Holds(), f.Partial()
-	s.patience = min(e.Delay/20, 100*time.Microsecond)
+	s.patience = min(e.Delay/20, 200*time.Microsecond)
 	ask := config{size: headers, room: uint32(s.most + unread)}
 	if s.copies || e.Duplicate > 0 || e.Corrupt > 0 {
 		ask.size = all
