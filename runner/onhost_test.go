@@ -47,11 +47,11 @@ func TestProcessOnAHostWithoutAnEngine(t *testing.T) {
 	script := func(seconds int) string {
 		return l.write("exp.star", fmt.Sprintf(`
 hypothesis("web answers while a process stands still")
-blast_radius(targets = [%[1]q], duration = "120s")
-steady_state(baseline = "500ms", within = "60s")
+blast_radius(targets = [%[1]q], duration = "600s")
+steady_state(baseline = "500ms", within = "2m")
 load_ = traffic(%[2]q, arrivals = "50/s", timeout = "5s", expect = 404)
 availability = slo("availability", load_.success, min = 0.5)
-abort_if(availability, below = 0.1, lasting = "10s")
+abort_if(availability, below = 0.01, lasting = "60s")
 
 def method():
     pause(%[1]q, duration = "%[3]ds")
@@ -65,7 +65,7 @@ def method():
 	state("S")
 	run(script(1)).exits(64) // nothing of the host is allowed, and there is nothing else
 
-	p = run(script(100), "--allow", expr)
+	p = run(script(500), "--allow", expr)
 	p.says("is in place")
 	state("T")
 	s := run("status")
@@ -75,7 +75,7 @@ def method():
 	state("S")
 	p.exits(143)
 
-	p = run(script(100), "--allow", expr)
+	p = run(script(500), "--allow", expr)
 	p.says("is in place")
 	for _, name := range []string{"supervisor", "agent"} {
 		l.signal(name, syscall.SIGSTOP)

@@ -18,15 +18,15 @@ func TestSharedRuns(t *testing.T) {
 	script := func(name string, target *enginetest.Container) string {
 		return l.write(name, fmt.Sprintf(`
 hypothesis("web answers while another is paused")
-blast_radius(targets = [%[2]q], duration = "90s")
-steady_state(baseline = "500ms", within = "30s")
+blast_radius(targets = [%[2]q], duration = "600s")
+steady_state(baseline = "500ms", within = "2m")
 load_ = traffic("http://%[1]s:8080/metrics", arrivals = "50/s", timeout = "5s")
 availability = slo("availability", load_.success, min = 0.9)
-abort_if(availability, below = 0.5, lasting = "10s")
+abort_if(availability, below = 0.01, lasting = "60s")
 
 def method():
     pause(%[2]q)
-    observe("80s")
+    observe("590s")
 `, l.web.Name, target.Name))
 	}
 	one := l.start("--shared", script("one.star", l.victim))
