@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -286,5 +287,35 @@ func TestNetemShare(t *testing.T) {
 		if a, ok := e.Data.(journal.Applied); ok && len(a.Findings) != 1 {
 			t.Errorf("got findings %+v", a.Findings)
 		}
+	}
+}
+
+// The agent in a container has the rights for it, and where both are killed
+// the kernel lets go by itself.
+func TestNetemFromAContainer(t *testing.T) {
+	for name, both := range map[string]bool{"to its end": false, "supervisor and agent killed": true} {
+		t.Run(name, func(t *testing.T) {
+			scratch.Root(t)
+			l := newBox(t)
+			p := l.underNetem(l.script(l.web,
+				fmt.Sprintf(`netem(%q, delay = "300ms", peers = %q)`, l.victim.Name, l.web.Name),
+				fmt.Sprintf(`partition(%q, "172.17.255.251")`, l.victim.Name),
+				map[bool]string{false: `observe("1s")`, true: `observe("15s")`}[both]))
+			if !both {
+				p.exits(0)
+				l.clear()
+				return
+			}
+			p.says("partition is in place")
+			l.signal("supervisor", syscall.SIGSTOP)
+			l.engine("kill", func(ctx context.Context) error {
+				return enginetest.Client(t).ContainerKill(ctx, l.helper(), "SIGKILL")
+			})
+			l.signal("supervisor", syscall.SIGKILL)
+			l.clear()
+			p.exits(-1)
+			l.once(0, "recover")
+			l.clear()
+		})
 	}
 }
