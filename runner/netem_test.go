@@ -319,3 +319,27 @@ func TestNetemFromAContainer(t *testing.T) {
 		})
 	}
 }
+
+// Two containers in one network namespace are one target: the delay is not
+// there twice.
+func TestSharedNamespaceIsOneTarget(t *testing.T) {
+	l := newNetLab(t)
+	beside := enginetest.Run(t, enginetest.Options{Network: "container:" + l.victim.ID, Env: []string{"LISTEN=:8081"}})
+	script := l.script(l.web, fmt.Sprintf(`h = netem([%q, %q], delay = "300ms", peers = %q)`, l.victim.Name, beside.Name, l.web.Name),
+		`observe("1s")`)
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script = l.write("exp.star", strings.NewReplacer(
+		fmt.Sprintf("targets = [%q]", l.victim.Name), fmt.Sprintf("targets = [%q, %q]", l.victim.Name, beside.Name),
+	).Replace(string(text)))
+	if said := l.once(0, "plan", script); strings.Count(said, "delay 300ms") != 1 || !strings.Contains(said, "warning: its network namespace is also that of") {
+		t.Errorf("the plan has it more than once, or does not say whom it harms:\n%s", said)
+	}
+	l.underNetem(script).exits(0)
+	l.clear()
+	if r := l.result(); len(r.Faults) != 1 {
+		t.Errorf("got faults %+v, want one", r.Faults)
+	}
+}

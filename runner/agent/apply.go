@@ -191,13 +191,15 @@ func (a *agent) describe(ctx context.Context, in protocol.Apply) (protocol.Descr
 		return protocol.Described{}, err
 	}
 	words, err := a.look(ctx, f, in)
+	space := ""
 	if w, wide := f.(fault.Wide); wide && err == nil {
+		space = w.Space().ID
 		err = a.claims.look(in.Kind, w.Space())
 	}
 	if err != nil {
 		return protocol.Described{}, err
 	}
-	return protocol.Described{Harm: words.Harm, Remedy: words.Remedy, Held: words.Held, Warning: words.Warning}, nil
+	return protocol.Described{Harm: words.Harm, Remedy: words.Remedy, Held: words.Held, Warning: words.Warning, Space: space}, nil
 }
 
 // harm applies; a panic is an error like any other, and what it left is undone.

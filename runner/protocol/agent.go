@@ -129,6 +129,7 @@ type Described struct {
 	Held   string `json:"held"`   // who holds it: "engine" or "kernel" (gone with the agent)
 
 	Warning string `json:"warning,omitempty"` // what people may not expect of it
+	Space   string `json:"space,omitempty"`   // what it harms, where that is more than its target: two targets with one are one
 }
 
 // Applied answers Apply.

@@ -112,14 +112,8 @@ func (r *run) surveyFault(ctx context.Context, step spec.Step) (Planned, error) 
 		return planned, refuse(f.Pos, "%s: %v", f.Kind, err)
 	}
 	ttl := cmp.Or(f.Duration, r.exp.BlastRadius.Duration) + protocol.Grace
-	for _, t := range planned.Targets {
-		words, err := r.describe(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, Target: t, TTL: ttl})
-		if err != nil {
-			return planned, at(f.Pos, f.Kind, err)
-		}
-		planned.Words = append(planned.Words, words)
-	}
-	return planned, nil
+	planned.Targets, planned.Words, err = r.apart(ctx, protocol.Apply{ID: "plan", Kind: f.Kind, Params: f.Params, TTL: ttl}, planned.Targets)
+	return planned, at(f.Pos, f.Kind, err)
 }
 
 // surveyUpdate has the agent look at what a fault is changed to.

@@ -81,16 +81,21 @@ func (r *run) inject(f spec.Fault) (protocol.Handle, error) {
 	if err != nil {
 		return protocol.Handle{}, err
 	}
+	like := protocol.Apply{ID: live.handle.ID, Kind: f.Kind, Params: f.Params, TTL: ttl, Radius: r.inReach()}
+	targets, words, err := r.apart(r.ctx, like, targets)
+	if err != nil {
+		r.forget(live)
+		return protocol.Handle{}, err
+	}
+	r.mu.Lock()
+	live.handle.Targets = targets
+	r.mu.Unlock()
 	event := journal.Inject{ID: live.handle.ID, Fault: f, Targets: targets, TTL: ttl}
 	parts := make([]protocol.Apply, len(targets))
 	for i, t := range targets {
-		parts[i] = protocol.Apply{ID: report.PartID(live.handle.ID, i, len(targets)), Kind: f.Kind, Params: f.Params, Target: t, TTL: ttl, Radius: r.inReach()}
-		words, err := r.describe(r.ctx, parts[i])
-		if err != nil {
-			r.forget(live)
-			return protocol.Handle{}, err
-		}
-		event.Harm, event.Remedy = append(event.Harm, words.Harm), append(event.Remedy, words.Remedy)
+		parts[i] = like
+		parts[i].ID, parts[i].Target = report.PartID(live.handle.ID, i, len(targets)), t
+		event.Harm, event.Remedy = append(event.Harm, words[i].Harm), append(event.Remedy, words[i].Remedy)
 	}
 	r.journal.Record(event)
 	failpoint.Hit("run-inject")
@@ -192,6 +197,26 @@ func (r *run) describe(ctx context.Context, part protocol.Apply) (protocol.Descr
 	var words protocol.Described
 	err := r.agent.call(ctx, 30*time.Second, protocol.CallDescribe, part, &words)
 	return words, err
+}
+
+// apart has the agent look at a fault on each of its targets. Targets that it
+// would harm as one, because they share a network namespace, are one.
+func (r *run) apart(ctx context.Context, like protocol.Apply, targets []fault.Target) (kept []fault.Target, all []protocol.Described, err error) {
+	seen := map[string]bool{}
+	for _, t := range targets {
+		part := like
+		part.Target = t
+		words, err := r.describe(ctx, part)
+		if err != nil {
+			return nil, nil, err
+		}
+		if words.Space != "" && seen[words.Space] {
+			continue
+		}
+		seen[words.Space] = true
+		kept, all = append(kept, t), append(all, words)
+	}
+	return kept, all, nil
 }
 
 // expire takes a fault back when its duration has passed. If that fails the
