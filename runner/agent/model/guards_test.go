@@ -34,6 +34,7 @@ var guards = []guard{
 
 	{"close keeps what is left", "agent agent.close", theEngineAway, nil},
 	{"recover keeps what is stuck", "agent agent.settle", theEngineAway, nil},
+	{"another agent", "supervise Recover", recovers, nil},
 	{"fsync of a rollback", "agent agent.keep", aRollbackAndPowerCut, nil},
 	{"fsync of a rollback's begin", "agent agent.rolling", aRollbackAndPowerCut, nil},
 	{"fsync of a rollback's end", "agent agent.rolled", aRollbackAndPowerCut, nil},

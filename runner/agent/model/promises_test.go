@@ -56,6 +56,12 @@ func (m *model) brokenInTheEnd(s *state) string {
 	// Others have the ledger: the supervisor's heirs leave it to them.
 	outrun := s.super.heirs == heirsAtMost && s.undoer[0].at == busy && s.book.flock != theAgent
 	alone := s.super.life == ended && len(m.starts) == 0
+	for n, o := range s.start {
+		u := s.undoer[n+1]
+		if o.life == ended && u.at <= holding && u.life != unborn && m.starts[n] == recovering && s.past.blows <= triesAtMost && s.anyHarm() && !s.past.away {
+			return "a recover has lived, and harm is in"
+		}
+	}
 	switch {
 	case (lived(s.super.life) && !outrun || lived(s.agent.life)) && s.anyHarm() && !s.past.away:
 		return "a leak though the supervisor or the agent lived and ran"

@@ -129,6 +129,7 @@ type undoer struct {
 type start struct {
 	life
 	roll   uint8 // as the supervisor's
+	tries  uint8 // agents that have died on it
 	opened bool  // a run: its epoch is open
 }
 

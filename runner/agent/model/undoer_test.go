@@ -120,6 +120,10 @@ func (s *state) next(m *model, u *undoer) uint8 {
 
 func (u *undoer) anyStuck() bool { return u.stuck[0] || u.stuck[1] }
 
+// triesAtMost is how many agents a recover starts after its first; the real one
+// starts two.
+const triesAtMost = 1
+
 // ofStart has the steps of a later start. It may come at any time, and is over
 // when its agent has answered and the dead run's rollback has run.
 func (m *model) ofStart(n int) []step {
@@ -159,13 +163,23 @@ func (m *model) ofStart(n int) []step {
 		{name: "has the rollback's end recorded",
 			can: func(s *state) bool { return keeps(s) && o(s).roll == seen },
 			do:  func(s *state) { o(s).roll, u(s).rolled = sent, sent }},
+		{name: "starts another agent",
+			can: func(s *state) bool {
+				lost := u(s).life != unborn && u(s).life != running && u(s).at <= holding
+				return lost && m.starts[n] == recovering && o(s).tries < triesAtMost && m.on("another agent")
+			},
+			do: func(s *state) {
+				s.die(theFirst + uint8(n)) // it is killed if it stands still
+				*u(s) = undoer{life: running}
+				o(s).tries++
+			}},
 		{name: "ends",
 			can: func(s *state) bool {
 				switch {
 				case u(s).life == unborn:
 					return false
 				case u(s).life != running: // it has died, or does not answer for too long
-					return true
+					return m.starts[n] != recovering || u(s).at > holding || o(s).tries == triesAtMost || !m.on("another agent")
 				case u(s).at == keeper:
 					return u(s).rolled == over
 				}
