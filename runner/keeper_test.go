@@ -1,55 +1,64 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// strikeAt is the environment in which the first process that comes to a step
-// is killed there; others pass.
-func (l *lab) strikeAt(step string) string {
+// meetAt is the environment in which the first process that comes to a step
+// waits there until its connection is closed; those that come later pass.
+func (l *lab) meetAt(step string) (env string, met <-chan net.Conn) {
 	l.t.Helper()
 	path := filepath.Join(l.dir, "door")
 	door, err := net.Listen("unix", path)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var once sync.Once
+	l.t.Cleanup(func() { _ = door.Close() }) // nothing waits to be written
+	first := make(chan net.Conn, 1)
 	go func() {
-		for {
+		for n := 0; ; n++ {
 			c, err := door.Accept()
 			if err != nil {
 				return
 			}
-			once.Do(func() {
-				var at string
-				var pid int
-				line, err := bufio.NewReader(c).ReadString('\n')
-				if _, scan := fmt.Sscan(line, &at, &pid); err != nil || scan != nil {
-					return // nobody is struck, and the test says so
-				}
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it waits for us
-			})
+			if n == 0 {
+				first <- c
+				continue
+			}
 			_ = c.Close() // an answer
 		}
 	}()
-	l.t.Cleanup(func() { _ = door.Close() }) // nothing waits to be written
-	return "RUNNER_FAILPOINT=" + step + ":meet:" + path
+	return "RUNNER_FAILPOINT=" + step + ":meet:" + path, first
 }
 
 // The agent that keeps account of the script's rollbacks dies: before one has
-// begun, or when it is told that it has run. It runs once, and is on record.
+// begun, and before it can be told that it has run. It runs once, and that is on
+// record.
 func TestRollbackRunsOnceThoughItsKeeperDies(t *testing.T) {
-	for _, step := range []string{"before-fsync-rolling", "before-fsync-rolled"} {
+	for _, step := range []string{"run-undone", "before-fsync-rolling", "run-rolled", "before-fsync-rolled"} {
 		t.Run(step, func(t *testing.T) {
 			l := newLab(t)
-			p := l.startEnv([]string{l.strikeAt(step)}, l.withRollback(`kill("`+l.victim.Name+`", duration = "500ms")`))
+			env, met := l.meetAt(step)
+			p := l.startEnv([]string{env}, l.withRollback(`kill("`+l.victim.Name+`", duration = "500ms")`))
+			select {
+			case c := <-met:
+				defer c.Close() //nolint:errcheck // an answer
+				pid := l.pid("agent")
+				l.signal("agent", syscall.SIGKILL)
+				for until := time.Now().Add(time.Minute); alive(pid); time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(until) {
+						t.Fatal("the agent survives SIGKILL")
+					}
+				}
+				_ = c.Close() // twice is fine
+			case <-p.ended:
+				t.Fatalf("nobody came to %s", step)
+			}
 			p.exits(5)
 			l.back()
 			if n := strings.Count(p.out.String(), "mended 3: 200"); n != 1 {
