@@ -116,6 +116,8 @@ func (a *agent) Handle(ctx context.Context, call string, body json.RawMessage) (
 		return with(body, func(in protocol.Rolled) (any, error) { return nil, a.rolling(in) })
 	case protocol.CallRolled:
 		return with(body, func(in protocol.Rolled) (any, error) { return nil, a.rolled(in) })
+	case protocol.CallSettled:
+		return with(body, func(in protocol.Settled) (any, error) { return nil, a.settled(in) })
 	case protocol.CallClose:
 		return nil, a.close()
 	}

@@ -239,10 +239,17 @@ func TestScriptRollbacks(t *testing.T) {
 	}
 	for _, id := range []string{"r1", "r3"} {
 		for _, call := range []string{protocol.CallRolling, protocol.CallRolled} {
+			if err := c.call(protocol.CallSettled, protocol.Settled{Run: "test"}, nil); err != nil || len(ledgers(t, state)) != 1 {
+				t.Fatalf("got %v, left %v: a rollback has yet to run", err, ledgers(t, state))
+			}
 			if err := c.call(call, protocol.Rolled{ID: id, Run: "test"}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	c.kill() // before its run's end is written
+	if told := recovered(t, state); len(told) != 1 || len(told[0].Rollbacks) != 0 {
+		t.Errorf("got %+v", told)
 	}
 	if left := ledgers(t, state); len(left) != 0 {
 		t.Errorf("all is run, and the ledger %v is still there", left)

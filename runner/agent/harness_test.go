@@ -216,7 +216,18 @@ func recovered(t testing.TB, state string) []protocol.Abandoned {
 	t.Helper()
 	h := hello(state)
 	h.Run, h.Mode = "", protocol.ModeRecover
-	return start(t, h).welcome.Recovered
+	return start(t, h).told()
+}
+
+// told is what an agent has told of dead runs, once their ends are written.
+func (c *child) told() []protocol.Abandoned {
+	c.t.Helper()
+	for _, dead := range c.welcome.Recovered {
+		if err := c.call(protocol.CallSettled, protocol.Settled{Run: dead.Run}, nil); err != nil {
+			c.t.Error(err)
+		}
+	}
+	return c.welcome.Recovered
 }
 
 func wantCode(t testing.TB, err error, code string, parts ...string) {

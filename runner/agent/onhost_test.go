@@ -120,7 +120,7 @@ func TestNetworkNamespace(t *testing.T) {
 	fast(a)
 	r := hello(state)
 	r.Run, r.Mode = "", protocol.ModeRecover
-	if told := start(t, r, nowhere).welcome.Recovered; len(told) != 1 || len(told[0].Results) != 2 || told[0].Results[1].Error != "" {
+	if told := start(t, r, nowhere).told(); len(told) != 1 || len(told[0].Results) != 2 || told[0].Results[1].Error != "" {
 		t.Errorf("got %+v", told)
 	}
 	if left := ledgers(t, state); len(left) != 0 {
@@ -150,14 +150,14 @@ func TestPausedProcess(t *testing.T) {
 	waitUntil(t, "goes on after the EOF", func() bool { return !stopped(t, pid) })
 	c.wait()
 
-	start(t, recovering(state), nowhere) // its supervisor has not closed the ledger
+	start(t, recovering(state), nowhere).told() // its supervisor has not closed the ledger
 	c = run()
 	c.apply(order("f1", "pause", `{}`, c.mustTarget(expr)))
 	c.kill()
 	if !stopped(t, pid) {
 		t.Error("nobody is left who could have let it go on")
 	}
-	told := start(t, recovering(state), nowhere).welcome.Recovered
+	told := start(t, recovering(state), nowhere).told()
 	if len(told) != 1 || stopped(t, pid) {
 		t.Errorf("got %+v, and it is stopped: %v", told, stopped(t, pid))
 	}

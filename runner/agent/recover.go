@@ -20,8 +20,8 @@ type dead struct {
 }
 
 // recover undoes what dead runs left, under their ledgers' flocks, the newest
-// first. Ledgers of which nothing is left are removed; those with something
-// stuck, or with script rollbacks that have yet to run, stay.
+// first. Ledgers of which nothing is left stay until their runs' ends are written;
+// those with something stuck, until that is out.
 func (a *agent) recover(dir, only string) ([]protocol.Abandoned, error) {
 	paths, err := ledger.List(dir)
 	if err != nil {
@@ -104,24 +104,41 @@ func openDead(path string, m *mender) (*dead, error) {
 	return d, nil
 }
 
-// settle removes the ledger, or lets it go, or keeps it for its rollbacks. It
-// returns where a damaged one is kept for people.
+// settle keeps the ledger for its rollbacks and for its run's end, or lets it
+// go. It returns where a damaged one is kept for people.
 func (a *agent) settle(d *dead) (kept string) {
-	switch {
-	case len(d.contents.Rollbacks) > 0:
+	if len(d.contents.Rollbacks) > 0 {
 		_ = d.book.Reported()
+	}
+	switch {
+	case len(d.contents.Rollbacks) > 0 || !d.stuck && d.contents.Damage == "":
 		a.mu.Lock()
 		a.left = append(a.left, d)
 		a.mu.Unlock()
 	case d.stuck:
 		_ = d.book.Reported()
 		_ = d.book.Close() // nothing of it waits to be written
-	case d.contents.Damage != "":
-		kept, _ = d.book.SetAside() // if not, it is reported again
 	default:
-		_ = d.book.Remove()
+		kept, _ = d.book.SetAside() // if not, it is reported again
 	}
 	return kept
+}
+
+// settled removes the ledger of a dead run whose end is written, if nothing is
+// left of it: whoever dies before that leaves it to the next start.
+func (a *agent) settled(in protocol.Settled) (err error) {
+	a.scripts.Lock()
+	defer a.scripts.Unlock()
+	a.mu.Lock()
+	left := a.left
+	a.mu.Unlock()
+	for _, d := range left {
+		if d.run() == in.Run && len(d.contents.Rollbacks) == 0 && !d.stuck && d.contents.Damage == "" {
+			failpoint.Hit("before-remove-dead")
+			err = errors.Join(err, d.book.Remove())
+		}
+	}
+	return err
 }
 
 func (d *dead) run() string { return d.contents.Header.Run }

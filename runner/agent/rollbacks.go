@@ -3,7 +3,6 @@ package agent
 import (
 	"encoding/json"
 
-	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/protocol"
 )
 
@@ -45,7 +44,7 @@ func (a *agent) rolling(in protocol.Rolled) error {
 }
 
 // rolled records that a script's rollback has run, in this run's ledger or in
-// that of a dead one, which is removed with its last.
+// that of a dead one.
 func (a *agent) rolled(in protocol.Rolled) error {
 	return a.note(in, ran, func(b scriptBook) error { return b.Rolled(in.ID, in.Error) })
 }
@@ -98,9 +97,5 @@ func (d *dead) Rolled(id, failure string) error {
 		return err
 	}
 	d.contents.Rolled(id)
-	if len(d.contents.Rollbacks) > 0 || d.stuck || d.contents.Damage != "" {
-		return nil
-	}
-	failpoint.Hit("before-remove-dead")
-	return d.book.Remove()
+	return nil
 }

@@ -45,7 +45,7 @@ var steps = []string{
 	"second:before-settle", "second:before-fsync-rolling", "second:run-rollback", "second:before-fsync-rolled", "second:before-remove-dead",
 
 	"recover:before-undo", "recover:after-undoing", "recover:after-undo", "recover:after-undone",
-	"recover:before-settle", "recover:before-fsync-rolling", "recover:run-rollback", "recover:before-fsync-rolled", "recover:before-remove-dead",
+	"recover:before-settle", "recover:before-fsync-rolling", "recover:run-rollback", "recover:before-fsync-rolled", "recover:run-settled", "recover:before-remove-dead",
 }
 
 // often has the steps that a run passes more than once.

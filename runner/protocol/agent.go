@@ -23,6 +23,7 @@ const (
 	CallRollback  = "rollback"  // Rollback → nothing; a script rollback is on disk
 	CallRolling   = "rolling"   // Rolled → nothing; that script rollback is waited for, and begins
 	CallRolled    = "rolled"    // Rolled → nothing; that script rollback has run
+	CallSettled   = "settled"   // Settled → nothing; the end of a dead run is written, and its ledger removed
 	CallClose     = "close"     // nothing → nothing; the ledger is closed as ended and removed
 )
 
@@ -248,6 +249,11 @@ type Rollback struct {
 	Sources map[string]string `json:"sources"` // module name → source
 	Params  map[string]string `json:"params,omitempty"`
 	Seed    uint64            `json:"seed"`
+}
+
+// Settled says that the journal, the result and the log of a dead run are whole.
+type Settled struct {
+	Run string `json:"run"`
 }
 
 // Rolled says that a script rollback begins, or has run, however it ended.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chaosrunner/builtins/spec"
+	"chaosrunner/runner/agent/failpoint"
 	"chaosrunner/runner/journal"
 	"chaosrunner/runner/protocol"
 )
@@ -79,6 +80,11 @@ func Recover(ctx context.Context, opt Options) ([]protocol.Abandoned, error) {
 // recoverTries is how many agents a recover starts that die on it.
 const recoverTries = 3
 
+// settled has the agent remove the ledger of a dead run of which nothing is left.
+func (a *agent) settled(run string) error {
+	return a.call(context.Background(), keepLimit, protocol.CallSettled, protocol.Settled{Run: run}, nil)
+}
+
 // settleDead finishes what is left of dead runs once their faults are undone:
 // the script's own rollbacks, then journal, result and log entry. The error says
 // which rollbacks wait for another start.
@@ -88,6 +94,10 @@ func (r *run) settleDead() (failed error) {
 		failed = errors.Join(failed, err)
 		if err := settleAbandoned(dead, done); err != nil {
 			r.opt.warn("the log entry of the dead run %s: %v", dead.Run, err)
+		}
+		failpoint.Hit("run-settled")
+		if err := r.agent.settled(dead.Run); err != nil {
+			r.opt.warn("the ledger of the dead run %s is told of again: %v", dead.Run, err)
 		}
 	}
 	return failed

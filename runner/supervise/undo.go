@@ -186,6 +186,7 @@ func (r *run) closeAgent() {
 	failpoint.Hit("run-closed")
 	r.agent.end(endLimit)
 	if heir := r.heir.Load(); heir != nil {
+		_ = heir.settled(r.id) // if not, the next start finds a ledger with nothing in
 		heir.end(5 * time.Second)
 	}
 }

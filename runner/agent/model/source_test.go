@@ -23,6 +23,7 @@ var outside = map[string]string{
 	"run-undo-one": "the supervisor's own clock for one fault; the model has the agent's",
 	"run-result":   "evidence",
 	"run-log":      "evidence",
+	"run-settled":  "evidence",
 }
 
 // The model's steps end and begin where the real code can be met: each failpoint
