@@ -18,6 +18,7 @@
 //	    │                                the flock on the ledger falls: that, and nothing else, means dead
 //	    ▼
 //	next run, recover or stop        │ takes each dead ledger's flock, undoes it ─▶ as it was
+//	                                 │ the run's end is written: the ledger is removed
 //
 // Somebody is left who notices, whoever is struck:
 //
