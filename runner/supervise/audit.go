@@ -25,7 +25,7 @@ const (
 // The auditor asks for the experiment's invariants in a worker of its own: the
 // other one may be in the middle of method().
 //
-//	baseline ── all hold? ──▶ watch, every 2 s ──▶ faultOver ──▶ settle ── all hold again, each within its time?
+//	baseline ── all hold? ──▶ watch, every 2 s ──▶ over ──▶ settle ── all hold again, each within its time?
 //	   └ no: refused             violated for longer than within: broke     └ no: broke; cannot be told: inconclusive
 type auditor struct {
 	r      *run
@@ -124,16 +124,23 @@ func (a *auditor) watch() {
 	}()
 }
 
-// over ends the watch, when the last fault has been taken back, and judges it.
-func (a *auditor) over(quick bool) {
+// rest ends the watch.
+func (a *auditor) rest() {
 	if a.quit != nil {
 		a.quit()
 		<-a.done
 		a.quit = nil
 	}
+}
+
+// over judges the watch when the last fault has been taken back. It goes on
+// through the recovery, so that what holds again is seen when it does.
+func (a *auditor) over(quick bool) {
+	a.rest()
 	if quick {
 		return
 	}
+	defer a.watch()
 	for _, b := range a.books {
 		event := journal.Judged{SLO: b.Name, Window: "fault", From: a.r.first, To: a.r.now(), Value: b.worst, Count: int64(b.seen), Verdict: report.Held}
 		switch {
@@ -152,6 +159,7 @@ func (a *auditor) over(quick bool) {
 // settle looks after the recovery until every invariant has held, or its time
 // is over.
 func (a *auditor) settle(last time.Time) {
+	a.rest()
 	began := a.r.now()
 	open := append([]*book{}, a.books...)
 	for len(open) > 0 {
@@ -271,7 +279,7 @@ func (a *auditor) ask(ctx context.Context, in protocol.Check) (json.RawMessage, 
 	ctx, cancel := context.WithTimeout(ctx, auditLimit)
 	defer cancel()
 	if a.worker == nil || !a.worker.alive() {
-		a.close()
+		a.leave()
 		w, err := startWorker(a.r.opt, auditServer{server{a.r}})
 		if err != nil {
 			return nil, err
@@ -296,6 +304,12 @@ func (a *auditor) ask(ctx context.Context, in protocol.Check) (json.RawMessage, 
 }
 
 func (a *auditor) close() {
+	a.rest()
+	a.leave()
+}
+
+// leave ends the worker; the next look has another.
+func (a *auditor) leave() {
 	if a.worker != nil {
 		a.worker.end()
 		a.worker = nil
