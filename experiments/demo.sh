@@ -28,6 +28,8 @@ try exp1 broke "as first built" CATALOG_FALLBACK=off
 try exp1 held "with the fallback" CATALOG_FALLBACK=on
 try exp2 broke "as first built" PAYMENTS_BUDGET=off
 try exp2 held "with the budget" PAYMENTS_BUDGET=on
+try exp3 broke "as first built" ORDER_INTENT=off
+try exp3 held "intent first" ORDER_INTENT=on
 
 echo
 printf '%s\n' "experiment|shop|want|as stated|verdict|evidence" "${rows[@]}" | column -t -s '|'
