@@ -1,10 +1,8 @@
 package fault
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"chaosrunner/builtins/fault/netns"
+	"chaosrunner/builtins/fault/proc"
 )
 
 // Places of targets that are no containers.
@@ -58,12 +57,12 @@ func Host(expr string) (Target, error) {
 	t := Target{Name: expr, Place: place}
 	if place == PlacePID {
 		t.PID, _ = strconv.Atoi(what) // CheckHost has seen that it is a number
-		st, err := processStat(t.PID)
+		st, err := proc.Stat(t.PID)
 		if err != nil {
-			return t, err
+			return t, refuse("%v", err)
 		}
-		t.StartedAt = strconv.FormatUint(st.start, 10)
-		t.ID = fmt.Sprintf("pid-%s-%d-%s", boot(), t.PID, t.StartedAt)
+		t.StartedAt = strconv.FormatUint(st.Start, 10)
+		t.ID = fmt.Sprintf("pid-%s-%d-%s", proc.Boot(), t.PID, t.StartedAt)
 		return t, nil
 	}
 	t.Path = what
@@ -79,7 +78,7 @@ func Host(expr string) (Target, error) {
 }
 
 func hostNetnsID(id netns.ID) string {
-	return fmt.Sprintf("netns-%s-%d-%d", boot(), id.Dev, id.Inode)
+	return fmt.Sprintf("netns-%s-%d-%d", proc.Boot(), id.Dev, id.Inode)
 }
 
 // Noun names the target in a sentence.
@@ -156,24 +155,3 @@ func (l pathLife) alive() bool {
 }
 
 func (pathLife) close() {}
-
-// stat is what the kernel tells of a process in one line.
-type stat struct {
-	state  byte
-	parent int
-	start  uint64 // ticks since boot
-}
-
-func processStat(pid int) (stat, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return stat{}, refuse("there is no process %d", pid)
-	}
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])) // the name may contain anything
-	if len(fields) < 20 {
-		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	parent, err1 := strconv.Atoi(fields[1])
-	start, err2 := strconv.ParseUint(fields[19], 10, 64)
-	return stat{state: fields[0][0], parent: parent, start: start}, errors.Join(err1, err2)
-}

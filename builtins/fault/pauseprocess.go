@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"chaosrunner/builtins/fault/proc"
 )
 
 // A process of the host is paused by SIGSTOP and goes on by SIGCONT, both to a
@@ -20,25 +22,25 @@ func (p *pause) stoppable(t Target) error {
 		return err
 	}
 	defer held.close()
-	st, err := processStat(t.PID)
+	st, err := proc.Stat(t.PID)
 	if err != nil {
 		return err
 	}
 	switch {
-	case t.PID == 1 || t.PID == 2 || st.parent == 2:
+	case t.PID == 1 || t.PID == 2 || st.Parent == 2:
 		return refuse("%s is the host's init or one of its kernel's threads", t.Name)
-	case st.state == 'T' || st.state == 't':
+	case st.Stopped():
 		return refuse("%s is stopped already: kill -CONT %d", t.Name, t.PID)
 	}
 	for pid := os.Getpid(); pid > 0; {
 		if pid == t.PID {
 			return refuse("%s is an ancestor of this agent: nobody would be left to let it go on", t.Name)
 		}
-		ours, err := processStat(pid)
+		ours, err := proc.Stat(pid)
 		if err != nil {
 			return err
 		}
-		pid = ours.parent
+		pid = ours.Parent
 	}
 	p.subject = subject{Target: t}
 	return nil
@@ -62,18 +64,18 @@ func (p *pause) stopProcess(ctx context.Context) error {
 // seen waits until the kernel says that the process is stopped, or goes on.
 func (p *pause) seen(ctx context.Context, held *process, stopped bool) error {
 	for until := time.Now().Add(dieTimeout); ; {
-		st, err := processStat(held.pid)
+		st, err := proc.Stat(held.pid)
 		if !held.alive() {
 			return fmt.Errorf("%s has ended", p.Target.Name)
 		}
 		if err != nil {
 			return err
 		}
-		if (st.state == 'T' || st.state == 't') == stopped {
+		if st.Stopped() == stopped {
 			return nil
 		}
 		if time.Now().After(until) || !rest(ctx, 5*time.Millisecond) {
-			return fmt.Errorf("%s is still in state %c", p.Target.Name, st.state)
+			return fmt.Errorf("%s is still in state %c", p.Target.Name, st.State)
 		}
 	}
 }
@@ -88,14 +90,14 @@ func (p *pause) continueProcess(ctx context.Context) (string, error) {
 	}
 	defer held.close()
 	// Whatever its state is: one that waits for a disk has its stop still to come.
-	was, _ := processStat(held.pid) // without it there is nothing to remark
+	was, _ := proc.Stat(held.pid) // without it there is nothing to remark
 	if err := held.signal(unix.SIGCONT); err != nil && err != unix.ESRCH {
 		return "", fmt.Errorf("let %s go on: %w", p.Target.Name, err)
 	}
 	if err := p.seen(ctx, held, false); err != nil && held.alive() {
 		return "", err
 	}
-	if was.state != 'T' {
+	if !was.Stopped() {
 		return "it was not stopped", nil
 	}
 	return "", nil

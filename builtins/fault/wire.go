@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 
 	"chaosrunner/builtins/fault/netns"
+	"chaosrunner/builtins/fault/proc"
 )
 
 // A wire is a target's network namespace as Prepare saw it. It stands in the
@@ -97,7 +97,7 @@ func (w *wire) enter(ctx context.Context, world World) (*netns.Namespace, error)
 func (w *wire) ours(ns *netns.Namespace, world World) error {
 	id := ns.ID()
 	if w.Inode == 0 {
-		w.Boot, w.Dev, w.Inode = boot(), id.Dev, id.Inode
+		w.Boot, w.Dev, w.Inode = proc.Boot(), id.Dev, id.Inode
 	}
 	if w.ns() != id {
 		return refuse("%s is in another network namespace by now: resolve the target again", w.Target.Noun())
@@ -200,7 +200,7 @@ func (w *wire) Space() Target {
 // find opens the namespace again, from what the ledger says alone; nil if there
 // is no such namespace any more.
 func (w *wire) find() (*netns.Namespace, error) {
-	if w.Inode == 0 || w.Boot != boot() {
+	if w.Inode == 0 || w.Boot != proc.Boot() {
 		return nil, nil
 	}
 	paths := []string{fmt.Sprintf("/proc/%d/ns/net", w.Target.PID), w.Sandbox, w.Target.Path}
@@ -239,14 +239,6 @@ func (w *wire) nsenter() string {
 		return fmt.Sprintf("nsenter -n -t %d", w.Target.PID)
 	}
 	return fmt.Sprintf("nsenter -n -t $(docker inspect -f '{{.State.Pid}}' %s)", w.Target.Name)
-}
-
-func boot() string {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(raw))
 }
 
 // peerAddresses resolves peers, each an address, a network, or a target.

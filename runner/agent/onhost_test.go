@@ -15,6 +15,7 @@ import (
 	"chaosrunner/builtins/fault"
 	"chaosrunner/builtins/fault/netns"
 	"chaosrunner/builtins/fault/netns/scratch"
+	"chaosrunner/builtins/fault/proc"
 	"chaosrunner/runner/agent/enginetest"
 	"chaosrunner/runner/policy"
 	"chaosrunner/runner/protocol"
@@ -44,11 +45,11 @@ func sleeper(t *testing.T) (pid int) {
 
 func stopped(t testing.TB, pid int) bool {
 	t.Helper()
-	_, state, err := stat(pid)
+	st, err := proc.Stat(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return state == 'T'
+	return st.Stopped()
 }
 
 // target resolves one expression.

@@ -1,40 +1,39 @@
 package agent
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 
+	"chaosrunner/builtins/fault/proc"
 	"chaosrunner/runner/agent/ledger"
 )
 
 // self names this process so that a later one can tell it from a stranger with
 // the same number.
 func self() ledger.Process {
-	start, _, _ := stat(os.Getpid())
-	return ledger.Process{PID: os.Getpid(), Start: start, Boot: bootID(), PIDNS: pidNamespace()}
+	own, _ := proc.Stat(os.Getpid())
+	return ledger.Process{PID: os.Getpid(), Start: own.Start, Boot: proc.Boot(), PIDNS: pidNamespace()}
 }
 
 // running says whether p runs here, now.
 func running(p ledger.Process) error {
-	if p.PID <= 0 || p.Boot != bootID() {
+	if p.PID <= 0 || p.Boot != proc.Boot() {
 		return fmt.Errorf("its process belongs to another host, or to before the reboot")
 	}
 	if p.PIDNS != pidNamespace() {
 		return fmt.Errorf("its process %d lives in another PID namespace (a container?): end it there", p.PID)
 	}
-	start, state, err := stat(p.PID)
+	st, err := proc.Stat(p.PID)
 	if err != nil {
-		return fmt.Errorf("its process %d is gone: %w", p.PID, err)
+		return fmt.Errorf("its process is gone: %w", err)
 	}
-	if state == 'Z' || state == 'X' { // nobody has reaped it yet
+	if st.State == 'Z' || st.State == 'X' { // nobody has reaped it yet
 		return fmt.Errorf("its process %d has ended", p.PID)
 	}
-	if start != p.Start {
+	if st.Start != p.Start {
 		return fmt.Errorf("process %d is another one by now", p.PID)
 	}
 	return nil
@@ -85,35 +84,15 @@ func locker(path string) int {
 // flocked is what /proc/PID/fdinfo/FD says of one that has the lock alone.
 var flocked = regexp.MustCompile(`(?m)^lock:.*\bFLOCK\s+ADVISORY\s+WRITE\b`)
 
-func comm(proc string) string {
-	name, _ := os.ReadFile(proc + "/comm")
+func comm(dir string) string {
+	name, _ := os.ReadFile(dir + "/comm")
 	return string(name)
 }
 
 // frozen says whether process pid is stopped: it will not act on a SIGTERM.
 func frozen(pid int) bool {
-	_, state, err := stat(pid)
-	return err == nil && (state == 'T' || state == 't')
-}
-
-// stat reads when a process started, in ticks since boot, and its state.
-func stat(pid int) (start uint64, state byte, err error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	after := raw[bytes.LastIndexByte(raw, ')')+1:] // the name may contain anything
-	fields := strings.Fields(string(after))
-	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	start, err = strconv.ParseUint(fields[19], 10, 64)
-	return start, fields[0][0], err
-}
-
-func bootID() string {
-	raw, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(raw))
+	st, err := proc.Stat(pid)
+	return err == nil && st.Stopped()
 }
 
 func pidNamespace() string {
