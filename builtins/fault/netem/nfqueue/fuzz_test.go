@@ -96,7 +96,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(appendVerdict(nil, msgVerdict, 1, accept, 2, ip4))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = messages(b, func(kind uint16, body []byte) error {
-			_ = parseError(body)
+			_, _, _ = parseError(body)
 			p, err := parsePacket(body)
 			if err == nil && p.length < len(p.payload) {
 				t.Errorf("a packet of %d bytes has %d", p.length, len(p.payload))

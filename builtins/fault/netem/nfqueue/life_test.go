@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"chaosrunner/builtins/fault/netem"
@@ -317,3 +318,35 @@ func TestOutgoingTCPDoesNotCollapse(t *testing.T) {
 }
 
 func port(l net.Listener) string { return fmt.Sprintf(":%d", l.Addr().(*net.TCPAddr).Port) }
+
+// An interface that goes takes the packets with it that wait for it, as when
+// a container stops; the fault can be changed and undone all the same.
+func TestInterfaceGoes(t *testing.T) {
+	a, b := scratch.Pair(t)
+	inA, inB := pipe(t, a, b, false)
+	filter := netem.Filter{Direction: netem.Both, Protocol: "udp"}
+	acting := apply(t, a, filter, netem.Emulation{Delay: time.Second})
+	send(t, inA, 10, 100)
+	send(t, inB, 10, 100)
+	until(t, acting, "20 held", func(s netem.Stats) bool { return s.Held == 20 })
+	err := a.Inside(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(link)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, acting, "none held", func(s netem.Stats) bool { return s.Held == 0 })
+	if err := acting.Update(context.Background(), filter, netem.Emulation{Delay: time.Second, Duplicate: 0.5}); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-acting.Lost():
+		t.Errorf("the fault is lost: %v", err)
+	default:
+	}
+	undo(t, acting)
+}

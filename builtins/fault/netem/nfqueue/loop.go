@@ -153,8 +153,7 @@ func (l *loop) read(s *shaper) (n int, err error) {
 		return 0, err
 	}
 	for i := range n {
-		// An error is of a verdict on a packet that has gone: its interface has.
-		if answered, err := s.q.take(l.inbox.letter(i)); err != nil && !answered {
+		if _, err := s.q.take(l.inbox.letter(i)); err != nil {
 			return 0, err
 		}
 	}

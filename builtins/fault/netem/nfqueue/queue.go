@@ -116,13 +116,19 @@ func (q *queue) request(message []byte) error {
 	return errors.New("the kernel does not answer")
 }
 
-// take takes what was read: packets, and the answer to a request, if it is there.
+// take takes what was read: packets, and the answer to a request, if it is
+// there. That a verdict was for nothing is no matter: an interface may go, and
+// the kernel drops what waits for it.
 func (q *queue) take(datagram []byte) (answered bool, err error) {
 	err = messages(datagram, func(kind uint16, body []byte) error {
 		switch kind {
 		case unix.NLMSG_ERROR:
+			sequence, answer, err := parseError(body)
+			if err != nil || sequence != request {
+				return err
+			}
 			answered = true
-			return parseError(body)
+			return answer
 		case msgPacket:
 			p, err := parsePacket(body)
 			if err != nil {

@@ -37,6 +37,8 @@ const (
 
 	drop   = 0
 	accept = 1
+
+	request = 1 // sequence number of what we want an answer to
 )
 
 const (
@@ -117,15 +119,16 @@ func parsePacket(b []byte) (p packet, err error) {
 	return p, nil
 }
 
-// parseError reads the body of an NLMSG_ERROR; nil is an acknowledgement.
-func parseError(b []byte) error {
-	if len(b) < 4 {
-		return errShort
+// parseError reads the body of an NLMSG_ERROR: to which message it is the
+// answer, and what that was; nil is an acknowledgement.
+func parseError(b []byte) (sequence uint32, answer, err error) {
+	if len(b) < 4+netlinkHeader {
+		return 0, nil, errShort
 	}
 	if code := int32(native.Uint32(b)); code != 0 {
-		return unix.Errno(-code)
+		answer = unix.Errno(-code)
 	}
-	return nil
+	return native.Uint32(b[4+8:]), answer, nil
 }
 
 func align(n int) int { return (n + attributeAlign - 1) &^ (attributeAlign - 1) }
@@ -136,7 +139,12 @@ func appendMessage(b []byte, kind uint16, flags uint16, queue uint16) (out []byt
 	b = native.AppendUint32(b, 0)
 	b = native.AppendUint16(b, kind)
 	b = native.AppendUint16(b, unix.NLM_F_REQUEST|flags)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0) // sequence, port
+	if kind == msgConfig {
+		b = native.AppendUint32(b, request)
+	} else {
+		b = native.AppendUint32(b, 0)
+	}
+	b = append(b, 0, 0, 0, 0) // port
 	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, byte(queue>>8), byte(queue))
 	return b, func(b []byte) { native.PutUint32(b[start:], uint32(len(b)-start)) }
 }
