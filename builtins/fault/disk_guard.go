@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -125,7 +126,7 @@ func (s *spot) tenants(ctx context.Context, w World, dir *mounts.Dir) ([]string,
 			who = append(who, "the host itself ("+m.Point+")")
 		}
 	}
-	others, err := s.neighbours(ctx, w, on)
+	others, err := s.neighbours(ctx, w, on, all)
 	return append(slices.Compact(who), others...), err
 }
 
@@ -147,7 +148,7 @@ func backing(m, data mounts.Mount, host int) ([]string, error) {
 
 // neighbours are the running containers outside the blast radius that have the
 // file system too.
-func (s *spot) neighbours(ctx context.Context, w World, on []string) ([]string, error) {
+func (s *spot) neighbours(ctx context.Context, w World, on []string, host []mounts.Mount) ([]string, error) {
 	var list []container.Summary
 	err := ask(ctx, inspectTimeout, "list", func(ctx context.Context) (err error) {
 		list, err = w.Engine.ContainerList(ctx, container.ListOptions{})
@@ -156,16 +157,20 @@ func (s *spot) neighbours(ctx context.Context, w World, on []string) ([]string, 
 	if err != nil {
 		return nil, err
 	}
-	inits := processes()
+	byID := processes()
 	var who []string
 	for _, other := range list {
 		if other.ID == s.Target.ID || slices.Contains(w.Radius, other.ID) || len(other.Names) == 0 {
 			continue
 		}
-		has, _ := mounts.Of(inits[other.ID]) // nothing of one that has just ended
+		name := strings.TrimPrefix(other.Names[0], "/")
+		has, err := settled(ctx, other.ID, byID, host)
+		if err != nil {
+			return nil, refuse("cannot see what container %s lives on: %v", name, err)
+		}
 		for _, m := range has {
 			if slices.Contains(on, m.Device) && path.Dir(m.Point) != "/etc" { // /etc/hosts lies with the engine's data
-				who = append(who, "container "+strings.TrimPrefix(other.Names[0], "/"))
+				who = append(who, "container "+name)
 				break
 			}
 		}
@@ -173,12 +178,50 @@ func (s *spot) neighbours(ctx context.Context, w World, on []string) ([]string, 
 	return who, nil
 }
 
+// settled is what a running container has mounted; nothing of one that has just
+// ended. What the engine starts in a container, its first process or a health
+// check, has the host's own mounts until it is in there, and with them every
+// volume of this engine: it says nothing of the container.
+func settled(ctx context.Context, id string, byID map[string][]int, host []mounts.Mount) ([]mounts.Mount, error) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	for {
+		for _, pid := range byID[id] {
+			if has, _ := mounts.Of(pid); len(has) > 0 && !sameRoot(has, host) {
+				return has, nil
+			}
+		}
+		if len(byID[id]) == 0 {
+			return nil, nil
+		}
+		if !rest(ctx, poll) {
+			return nil, errors.New("it is only starting; let it come up first")
+		}
+		byID = processes()
+	}
+}
+
+// sameRoot says whether two processes have the same folder as their root.
+func sameRoot(a, b []mounts.Mount) bool {
+	root := func(all []mounts.Mount) (device, folder string) {
+		for _, m := range all { // the last one lies on top
+			if m.Point == "/" {
+				device, folder = m.Device, m.Root
+			}
+		}
+		return device, folder
+	}
+	da, fa := root(a)
+	db, fb := root(b)
+	return da == db && fa == fb
+}
+
 var longID = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// processes has one process of each container. The engine is not asked for them
-// one by one: it does not answer for one that it is starting.
-func processes() map[string]int {
-	byID := map[string]int{}
+// processes has those of each container. The engine is not asked for them: it
+// does not answer for one that it is starting.
+func processes() map[string][]int {
+	byID := map[string][]int{}
 	all, _ := os.ReadDir("/proc")
 	for _, p := range all {
 		pid, err := strconv.Atoi(p.Name())
@@ -186,8 +229,8 @@ func processes() map[string]int {
 			continue
 		}
 		groups, _ := os.ReadFile(path.Join("/proc", p.Name(), "cgroup"))
-		if id := string(longID.Find(groups)); id != "" && byID[id] == 0 {
-			byID[id] = pid
+		if id := string(longID.Find(groups)); id != "" {
+			byID[id] = append(byID[id], pid)
 		}
 	}
 	return byID
