@@ -59,7 +59,7 @@ func BenchmarkSupervisorDeath(b *testing.B) {
 		l := &lab{t: b, dir: b.TempDir()}
 		l.web = enginetest.Run(b, enginetest.Options{Network: "bridge"}).Ready()
 		l.victim = enginetest.Run(b, enginetest.Options{})
-		l.underFault(l.script(l.web, `kill("`+l.victim.Name+`")`, `observe("15s")`))
+		l.underFault(l.script(l.web, `kill("`+l.victim.Name+`")`, `observe("60s")`))
 		size = max(size, rss(l.pid("supervisor")))
 		died := time.Now()
 		l.signal("supervisor", syscall.SIGKILL)

@@ -111,7 +111,7 @@ func TestContainerEndOfMethod(t *testing.T) {
 
 func TestContainerAbort(t *testing.T) {
 	l := newBox(t)
-	p := l.underFault(l.script(l.victim, `kill("`+l.victim.Name+`")`, `observe("15s")`))
+	p := l.underFault(l.script(l.victim, `kill("`+l.victim.Name+`")`, `observe("60s")`))
 	p.exits(3)
 	l.back()
 	l.gone()

@@ -19,7 +19,7 @@ const inPlace = `kill is in place`
 
 // killAndWait is a method that waits for long under the fault.
 func (l *lab) killAndWait() string {
-	return l.script(l.web, `kill("`+l.victim.Name+`")`, `observe("15s")`)
+	return l.script(l.web, `kill("`+l.victim.Name+`")`, `observe("60s")`)
 }
 
 // underFault starts a run and waits until the fault is in.
@@ -71,7 +71,7 @@ func TestErrorInTheScript(t *testing.T) {
 
 func TestAbort(t *testing.T) {
 	l := newLab(t)
-	p := l.underFault(l.script(l.victim, `kill("`+l.victim.Name+`")`, `observe("15s")`))
+	p := l.underFault(l.script(l.victim, `kill("`+l.victim.Name+`")`, `observe("60s")`))
 	p.exits(3)
 	l.back()
 	l.gone()

@@ -79,7 +79,7 @@ func TestRollbackFunctions(t *testing.T) {
 	})
 	t.Run("worker killed", func(t *testing.T) {
 		l := newLab(t)
-		p := l.underFault(l.withRollback(`kill("`+l.victim.Name+`")`, `observe("15s")`))
+		p := l.underFault(l.withRollback(`kill("`+l.victim.Name+`")`, `observe("60s")`))
 		l.signal("worker", syscall.SIGKILL)
 		p.exits(5)
 		p.says("mended 3: 200") // by a fresh worker, from what was shipped
@@ -87,7 +87,7 @@ func TestRollbackFunctions(t *testing.T) {
 	})
 	t.Run("all killed", func(t *testing.T) {
 		l := newLab(t)
-		l.underFault(l.withRollback(`kill("`+l.victim.Name+`")`, `observe("15s")`))
+		l.underFault(l.withRollback(`kill("`+l.victim.Name+`")`, `observe("60s")`))
 		l.signal("supervisor", syscall.SIGSTOP)
 		l.signal("agent", syscall.SIGKILL)
 		l.signal("supervisor", syscall.SIGKILL)

@@ -68,7 +68,7 @@ func newLab(t *testing.T) *lab {
 func (l *lab) script(traffic *enginetest.Container, method ...string) string {
 	return l.write("exp.star", fmt.Sprintf(`
 hypothesis("web answers while %[2]s is down")
-blast_radius(targets = [%[2]q], duration = "20s")
+blast_radius(targets = [%[2]q], duration = "90s")
 steady_state(baseline = "500ms", within = "15s")
 load_ = traffic("http://%[1]s:8080/metrics", arrivals = "200/s", timeout = "1s")
 availability = slo("availability", load_.success, min = 0.9, recovers_within = "15s")

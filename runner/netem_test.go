@@ -155,7 +155,7 @@ func TestNetemIsFelt(t *testing.T) {
 	l := newNetLab(t)
 	script := l.write("exp.star", fmt.Sprintf(`
 hypothesis("the victim answers within 200 ms")
-blast_radius(targets = [%[1]q], duration = "20s")
+blast_radius(targets = [%[1]q], duration = "90s")
 steady_state(baseline = "500ms", within = "30s")
 load_ = traffic("http://%[1]s:8080/metrics", arrivals = "50/s", timeout = "2s")
 latency = slo("latency", load_.latency("p50"), max = "200ms", recovers_within = "30s")
@@ -196,7 +196,7 @@ func TestNetemEndings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newNetLab(t)
-			p := l.underNetem(l.late(`observe("15s")`))
+			p := l.underNetem(l.late(`observe("60s")`))
 			c.end(l)
 			l.clear() // where all were killed too: nobody is left who could do it but the kernel
 			p.exits(c.code)
@@ -221,7 +221,7 @@ func TestTargetRestartsUnderNetem(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			l := newNetLab(t)
-			p := l.start(l.script(l.web, fmt.Sprintf(call, l.victim.Name, l.web.Name), `observe("15s")`))
+			p := l.start(l.script(l.web, fmt.Sprintf(call, l.victim.Name, l.web.Name), `observe("60s")`))
 			p.says(kind + " is in place")
 			l.victim.Kill()
 			l.victim.Start()
@@ -238,7 +238,7 @@ func TestTargetRestartsUnderNetem(t *testing.T) {
 // A peer that restarts is followed. The journal tells where it went.
 func TestPeerRestartsUnderPartition(t *testing.T) {
 	l := newNetLab(t)
-	p := l.start(l.script(l.victim, fmt.Sprintf(`partition(%q, %q)`, l.victim.Name, l.web.Name), `observe("15s")`))
+	p := l.start(l.script(l.victim, fmt.Sprintf(`partition(%q, %q)`, l.victim.Name, l.web.Name), `observe("60s")`))
 	p.says("partition is in place")
 	p.says("no answer from")
 	// Others take the address that is free while web is down.
@@ -276,7 +276,7 @@ func TestNetemShare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script = l.write("exp.star", strings.Replace(string(text), `duration = "20s")`, `duration = "20s", traffic = "50%")`, 1))
+	script = l.write("exp.star", strings.Replace(string(text), `duration = "90s")`, `duration = "90s", traffic = "50%")`, 1))
 	if said := l.once(0, "plan", script); !strings.Contains(said, "of 50% of the flows") {
 		t.Errorf("the plan does not tell the share:\n%s", said)
 	}

@@ -227,7 +227,7 @@ func TestBadMetrics(t *testing.T) {
 			l := newLab(t)
 			script := l.write("exp.star", fmt.Sprintf(`
 hypothesis("web answers")
-blast_radius(targets = [%[1]q], duration = "20s")
+blast_radius(targets = [%[1]q], duration = "90s")
 steady_state(baseline = "500ms", within = "4s")
 metrics(scrape = [%[2]q])
 traffic("http://%[3]s:8080/metrics", arrivals = "20/s")
@@ -258,7 +258,7 @@ func TestPerCentOfWhat(t *testing.T) {
 	t.Cleanup(server.Close)
 	script := l.write("exp.star", fmt.Sprintf(`
 hypothesis("web answers")
-blast_radius(targets = [%[1]q], duration = "20s")
+blast_radius(targets = [%[1]q], duration = "90s")
 steady_state(baseline = "500ms", within = "10m")
 metrics(scrape = [%[2]q])
 traffic("http://%[3]s:8080/metrics", arrivals = "20/s")

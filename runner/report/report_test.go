@@ -101,6 +101,10 @@ func TestSummary(t *testing.T) {
 	if r.Abort == nil || r.Abort.Seen < 1.39 || r.Abort.Seen > 1.41 {
 		t.Errorf("got abort %+v, want 1.4 s from the data to seen", r.Abort)
 	}
+	r = Fold(story(begun, declared, applied, stopping(Aborted, "the blast radius' duration of 20s has passed", ""), undone, done))
+	if got, want := r.Summary(), "aborted: inconclusive (the blast radius' duration of 20s has passed)"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }
 
 func TestExpect(t *testing.T) {

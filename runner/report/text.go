@@ -60,11 +60,11 @@ func (r Result) Summary() string {
 	case Completed:
 		b.WriteString(r.Verdict)
 	case Aborted:
-		after := 0.0
-		if r.Abort != nil {
-			after = r.Abort.After
+		b.WriteString("aborted")
+		if r.Abort != nil { // else the blast radius' time was up
+			fmt.Fprintf(&b, " after %.1fs", r.Abort.After)
 		}
-		fmt.Fprintf(&b, "aborted after %.1fs: %s", after, r.Verdict)
+		b.WriteString(": " + r.Verdict)
 	case Refused:
 		b.WriteString("refused")
 	default:
