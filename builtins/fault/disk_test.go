@@ -257,6 +257,19 @@ func TestFillDiskOfHost(t *testing.T) {
 	}
 }
 
+// A tmpfs without a size is filled with the host's memory.
+func TestFillDiskOfMemory(t *testing.T) {
+	t.Parallel()
+	k := lodger(t, disktest.Tmpfs(t, 1<<50, ""), enginetest.Options{})
+	_, err := prepare(t, "fill_disk", `{"path":"/data","percent":1}`, k.Target())
+	if !errors.Is(err, fault.ErrRefused) || !strings.Contains(err.Error(), "the host's memory, of which") {
+		t.Errorf("got %v, want refused: it is the host's memory", err)
+	}
+	if _, err := prepare(t, "fill_disk", `{"path":"/data","size":1048576}`, k.Target()); err != nil {
+		t.Errorf("a little of it: %v", err)
+	}
+}
+
 type generous struct{ fault.Rules }
 
 func (generous) HostDisk() error { return nil }
