@@ -69,56 +69,56 @@ func TestInside(t *testing.T) {
 	}
 }
 
-// build compiles the tests of the package in dir. It opens what they are made
-// of, so that go test knows when its cached result is out of date.
+// build compiles the tests of the package in dir.
 func build(t testing.TB, binary, dir string) {
 	t.Helper()
-	run := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command("go", args...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-		out, err := cmd.Output()
-		if err != nil {
-			said := ""
-			if exit, ok := err.(*exec.ExitError); ok {
-				said = string(exit.Stderr)
-			}
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, said)
-		}
-		return string(out)
-	}
-	run("test", "-c", "-tags", "netem", "-o", binary, ".")
+	golang(t, dir, "test", "-c", "-tags", "netem", "-o", binary, ".")
+	watch(t, dir)
+}
+
+// watch opens what a package of ours is made of, so that go test knows when its
+// cached result is out of date.
+func watch(t testing.TB, dir string) {
+	t.Helper()
 	const files = `{{if .Module}}{{if .Module.Main}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}` +
 		`{{range .TestGoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
-	for _, file := range strings.Fields(run("list", "-deps", "-test", "-tags", "netem", "-f", files, ".")) {
+	for _, file := range strings.Fields(golang(t, dir, "list", "-deps", "-test", "-tags", "netem", "-f", files, ".")) {
 		if f, err := os.Open(file); err == nil { // those that go test makes up are not there
 			f.Close()
 		}
 	}
 }
 
+func golang(t testing.TB, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		said := ""
+		if exit, ok := err.(*exec.ExitError); ok {
+			said = string(exit.Stderr)
+		}
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, said)
+	}
+	return string(out)
+}
+
 // runner is the command that the sweep runs: the one of make test, or one made now.
 func runner(t testing.TB, root, dir string) string {
 	t.Helper()
+	watch(t, filepath.Join(root, "runner"))
 	if made := os.Getenv("RUNNER"); made != "" {
 		return made
 	}
 	made := filepath.Join(dir, "runner")
-	cmd := exec.Command("go", "build", "-o", made, "./runner")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	golang(t, root, "build", "-o", made, "./runner")
 	return made
 }
 
 func moduleRoot(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		t.Fatalf("go list -m: %v", err)
-	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(golang(t, "", "list", "-m", "-f", "{{.Dir}}"))
 }
 
 func deadline(t testing.TB) (context.Context, context.CancelFunc) {
