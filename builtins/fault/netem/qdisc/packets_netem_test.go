@@ -162,8 +162,8 @@ func TestFilters(t *testing.T) {
 // A share of flows has each flow wholly in or out, both ways.
 func TestShareOfFlows(t *testing.T) {
 	e, a, b := pair(t)
-	out, _ := inject(t, e, a, newJob(netem.Filter{Direction: netem.Out, Share: .5}, netem.Emulation{Delay: ms}))
-	in, _ := inject(t, e, a, newJob(netem.Filter{Direction: netem.In, Share: .5}, netem.Emulation{Delay: ms}))
+	out, _ := inject(t, e, a, newJob(netem.Filter{Direction: netem.Out, Protocol: "udp", Share: .5}, netem.Emulation{Delay: ms}))
+	in, _ := inject(t, e, a, newJob(netem.Filter{Direction: netem.In, Protocol: "udp", Share: .5}, netem.Emulation{Delay: ms}))
 	meant := 0
 	const flows = 60
 	for i := range flows {
@@ -193,7 +193,7 @@ func TestShareOfFlows(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	e, a, b := pair(t)
 	l := echo(t, a, b, scratch.B4, echoPort)
-	f := netem.Filter{Direction: netem.Both}
+	f := netem.Filter{Direction: netem.Both, Protocol: "udp"} // not what the kernel itself sends now and then
 	h, _ := inject(t, e, a, newJob(f, netem.Emulation{Delay: 100 * ms, Jitter: 10 * ms, Distribution: netem.Normal}))
 	sent := make(chan int)
 	stop := make(chan struct{})

@@ -19,7 +19,7 @@ var each = map[string]struct {
 	e    netem.Emulation
 	want []string
 }{
-	"delay":       {netem.Emulation{Delay: 400 * ms}, []string{"limit 20000 ", "delay 400ms"}},
+	"delay":       {netem.Emulation{Delay: 400 * ms}, []string{"delay 400ms"}},
 	"limit":       {netem.Emulation{Delay: 400 * ms, Limit: 77}, []string{"limit 77 "}},
 	"jitter":      {netem.Emulation{Delay: 400 * ms, Jitter: 50 * ms}, []string{"delay 400ms  50ms"}},
 	"correlation": {netem.Emulation{Delay: 400 * ms, Jitter: 50 * ms, Correlation: .25}, []string{"delay 400ms  50ms 25%"}},
@@ -60,7 +60,7 @@ func TestParameters(t *testing.T) {
 			if n := strings.Count(seen, " netem "); n != 2 {
 				t.Errorf("got %d netem, want one for each direction, in\n%s", n, seen)
 			}
-			for _, w := range p.want {
+			for _, w := range append(p.want, fmt.Sprintf("limit %d ", p.e.Holds())) {
 				if strings.Count(seen, w) != 2 {
 					t.Errorf("got no %q for each direction in\n%s", w, seen)
 				}
