@@ -257,6 +257,27 @@ func TestFillDiskOfHost(t *testing.T) {
 	}
 }
 
+// Another folder by the time of the harm is not the one that was looked at.
+func TestFillDiskOfAnotherFolder(t *testing.T) {
+	t.Parallel()
+	disk := disktest.Ext4(t, 64*mib, 0)
+	if err := os.Mkdir(disk.Dir+"/folder", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k := lodger(t, disk, enginetest.Options{})
+	f, err := prepare(t, "fill_disk", `{"path":"/data/folder","size":1048576}`, k.Target())
+	if err == nil {
+		err = errors.Join(os.Rename(disk.Dir+"/folder", disk.Dir+"/moved"), os.Mkdir(disk.Dir+"/folder", 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Apply(t.Context(), world(t)); !errors.Is(err, fault.ErrNotBegun) {
+		t.Errorf("got %v, want not begun", err)
+	}
+	mustUndo(t, f, settled)
+}
+
 // A tmpfs without a size is filled with the host's memory.
 func TestFillDiskOfMemory(t *testing.T) {
 	t.Parallel()

@@ -116,6 +116,17 @@ func TestThrottleIOUndoneByAnother(t *testing.T) {
 	mustUndo(t, f, settled)
 
 	f = throttle()
+	other := strings.Replace(ioLimits(t, k), "1048576", "4194304", 1)
+	if file := ioGroup(t, k) + "/blkio.throttle.write_bps_device"; os.WriteFile(file, []byte(other), 0) == nil {
+		mustUndo(t, f, settled)
+		if limits := ioLimits(t, k); limits != other {
+			t.Errorf("got %q, want the %q that somebody else has set", limits, other)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(other, "4194304", "0", 1)), 0); err != nil {
+			t.Fatal(err)
+		}
+		f = throttle()
+	}
 	_, err := prepare(t, "throttle_io", `{"path":"/data","write_bps":2097152}`, k.Target())
 	if !errors.Is(err, fault.ErrRefused) || !strings.Contains(err.Error(), "another throttle_io") {
 		t.Errorf("a second one: got %v, want refused", err)

@@ -192,6 +192,7 @@ func TestKeepFull(t *testing.T) {
 // gives up is free.
 func TestKeepersKeepNothingElse(t *testing.T) {
 	dir := disktest.Tmpfs(t, 400*mib, "").Dir
+	at := open(t, dir) // before the lock, whose number is then above all that keepers keep
 	lock := filepath.Join(t.TempDir(), "lock")
 	f, err := os.Create(lock)
 	if err != nil {
@@ -200,7 +201,7 @@ func TestKeepersKeepNothingElse(t *testing.T) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	b := New(Spec{Dir: open(t, dir), Hold: Auto, Size: 300 * mib})
+	b := New(Spec{Dir: at, Hold: Auto, Size: 300 * mib})
 	defer b.Close()
 	if err := b.Fill(t.Context()); err != nil {
 		t.Fatal(err)
