@@ -19,7 +19,9 @@ func TestMain(m *testing.M) {
 	enginetest.Main(m)
 }
 
-func world(t testing.TB) fault.World { return fault.World{Engine: enginetest.Client(t)} }
+func world(t testing.TB) fault.World {
+	return fault.World{Engine: enginetest.Client(t), Wires: fault.NewWires()}
+}
 
 // least are parameters with which a kind can be asked for at all.
 func least(kind string) string {
