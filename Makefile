@@ -22,7 +22,7 @@ bench: build ; RUNNER=$(CURDIR)/$(RUNNER) $(GO) test -run '^$$' -bench . -bencht
 # Kills, stops and starves the processes of N real runs at every step; see runner/crash;
 # then of N on a kernel that has netem; see runner/crash/qdisc.
 # CRASH_SEED=… has the same trials again, CRASH_TRIAL=… one of them alone.
-crash: build ; CRASH_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run 'TestSweep$$' ./runner/crash
+crash: build ; RUNNER=$(CURDIR)/$(RUNNER) CRASH_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run 'TestSweep$$' ./runner/crash
 	RUNNER=$(CURDIR)/$(RUNNER) UML_ONLY=crash UML_TRIALS=$(or $(N),200) $(GO) test -count=1 -timeout 0 -v -run TestInside ./builtins/fault/netem/uml
 
 docs: build ; $(RUNNER) docs > builtins/README.md
