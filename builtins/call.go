@@ -47,6 +47,9 @@ func (s *Session) invoke(thread *starlark.Thread, row *Builtin, args starlark.Tu
 	if err := s.allowed(c); err != nil {
 		return nil, named(row.Name, err)
 	}
+	if err := s.noSecrets(c); err != nil {
+		return nil, named(row.Name, err)
+	}
 	v, err = row.call(s, c)
 	if err != nil {
 		return nil, named(row.Name, err)

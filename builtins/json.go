@@ -75,6 +75,8 @@ func writeJSON(b *bytes.Buffer, v starlark.Value, depth int) error {
 		return writeList(b, v.(starlark.Iterable), depth)
 	case *starlark.Dict:
 		return writeDict(b, v, depth)
+	case secret:
+		fmt.Fprintf(b, "%q", v.Mark())
 	case *handle:
 		raw, err := json.Marshal(map[string]handleJSON{faultKey: {v.kind, v.id, v.targets}})
 		if err != nil {

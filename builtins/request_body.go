@@ -18,6 +18,9 @@ type requestBody struct {
 
 // Unpack implements starlark.Unpacker.
 func (b *requestBody) Unpack(v starlark.Value) error {
+	if s, ok := v.(secret); ok {
+		v = starlark.String(s.Mark())
+	}
 	switch v := v.(type) {
 	case starlark.String:
 		if len(v) > maxJSON {

@@ -34,6 +34,10 @@ var Table = []Builtin{
 		Doc: `Returns default, or what --set NAME=VALUE gives, read as default's type: a string, an int, a float or a bool. A --set that no param takes is an error.`,
 	},
 	{
+		Name: "secret", Signature: `secret(name)`, Returns: "secret", Phase: Declare, call: secretValue,
+		Doc: `Is a value that only the supervisor knows: from --secret NAME=@FILE (without the newline at its end), from --secret NAME=env:VARIABLE, or without these from the variable RUNNER_SECRET_NAME, in capitals. It can be, or be a part of (with +, % and format), dsn of sql, headers and body of http and traffic, and headers of prometheus; anywhere else it is refused. In a DSN it is user, password or the whole. The value is put in where it is sent; scripts, journal, report, ledger and terminal have a mark in its place, also where a server answers with it. A run whose secret has no value, or one of less than 6 bytes, is refused; check and plan need none.`,
+	},
+	{
 		Name: "metrics", Signature: `metrics(scrape, *, interval = "200ms", timeout = "2s")`, Phase: Declare, call: metrics,
 		Doc: `Scrapes exposition endpoints into memory every interval and answers PromQL from there; no Prometheus server is needed. "api:8080/metrics" names a target's port, and is scraped from inside the target's own network namespace, where no network fault blinds it and no published port is needed. A URL is scraped from here.`,
 	},

@@ -77,7 +77,11 @@ func (f *flags) recoverCommand() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			opt := supervise.Options{Exe: exe, State: f.state, Project: f.project, Warn: logger().Warnf}
+			secrets, err := secretPlaces(f.secrets)
+			if err != nil {
+				return err
+			}
+			opt := supervise.Options{Exe: exe, Secrets: secrets, State: f.state, Project: f.project, Warn: logger().Warnf}
 			var unread error // it allows nothing then, but keeps no fault in
 			if opt.Policy, opt.Rules, unread = f.rules(); unread != nil {
 				logger().Warnf("%v: faults are undone; the scripts' own rollbacks may only look", unread)

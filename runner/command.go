@@ -34,6 +34,7 @@ const (
 // flags are what every subcommand that takes a script understands.
 type flags struct {
 	set, libs, allow   []string
+	secrets            []string
 	root, project      string
 	out, log           string
 	state, volume      string // of the ledgers
@@ -105,6 +106,7 @@ Exit code, the first that applies: 6 something is stuck · 130, 143 interrupted 
 	}
 	all := root.PersistentFlags()
 	all.StringArrayVar(&f.set, "set", nil, "give a param(): NAME=VALUE")
+	all.StringArrayVar(&f.secrets, "secret", nil, "where the value of a secret() is: NAME=@FILE or NAME=env:VARIABLE (default the variable RUNNER_SECRET_NAME)")
 	all.StringVar(&f.root, "root", "", `workspace root for load("//…"); else the nearest folder with lib.star, else with .git`)
 	all.StringArrayVar(&f.libs, "lib", nil, `a library for load("@name//…"): NAME=DIR`)
 	all.Uint64Var(&f.seed, "seed", 0, "of pick(); 0 draws one, which the journal tells")
@@ -147,6 +149,10 @@ func (f *flags) options(script string) (supervise.Options, error) {
 	if err != nil {
 		return supervise.Options{}, err
 	}
+	secrets, err := secretPlaces(f.secrets)
+	if err != nil {
+		return supervise.Options{}, err
+	}
 	libs, err := pairs("--lib", f.libs)
 	if err != nil {
 		return supervise.Options{}, err
@@ -164,7 +170,7 @@ func (f *flags) options(script string) (supervise.Options, error) {
 		seed = rand.Uint64N(1<<32-1) + 1 // short enough to type again
 	}
 	return supervise.Options{
-		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Seed: seed,
+		Exe: exe, Script: script, Root: f.root, Libs: libs, Params: params, Secrets: secrets, Seed: seed,
 		Project: project, Allow: f.allow, Policy: file, Rules: rules, Shared: f.shared, State: f.state, Heartbeat: f.heartbeat, Undo: f.undo, Think: f.think,
 		Out: f.out, Log: f.log, Args: os.Args[1:], Version: version(), Warn: logger().Warnf,
 	}, nil
@@ -199,6 +205,31 @@ func pairs(flag string, all []string) (map[string]string, error) {
 		m[name] = value
 	}
 	return m, nil
+}
+
+// secretPlaces reads --secret. A value that somebody wrote there is not told back.
+func secretPlaces(all []string) (map[string]string, error) {
+	places := map[string]string{}
+	for _, pair := range all {
+		name, from, _ := strings.Cut(pair, "=")
+		file, isFile := strings.CutPrefix(from, "@")
+		variable, isEnv := strings.CutPrefix(from, "env:")
+		_, twice := places[name]
+		switch {
+		case name == "" || file == "" && variable == "" || !isFile && !isEnv:
+			return nil, errors.New("--secret: want NAME=@FILE or NAME=env:VARIABLE: a value on the command line is seen by everyone")
+		case twice:
+			return nil, fmt.Errorf("--secret: got %s twice", name)
+		case isFile:
+			path, err := filepath.Abs(file)
+			if err != nil {
+				return nil, fmt.Errorf("--secret %s: %w", name, err)
+			}
+			from = "@" + path
+		}
+		places[name] = from
+	}
+	return places, nil
 }
 
 // interruptible is a context that a signal ends. Each further signal is told,

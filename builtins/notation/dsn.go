@@ -15,12 +15,20 @@ type DSN string
 
 // Unpack implements starlark.Unpacker.
 func (d *DSN) Unpack(v starlark.Value) error {
-	s, ok := v.(starlark.String)
+	s, ok := Text(v)
 	if !ok {
 		return want(v, `a database such as "postgres://user:password@postgres:5432/shop"`)
 	}
-	if _, err := ParseDSN(string(s)); err != nil {
+	if names := Marked(s); len(names) == 1 && s == Mark(names[0]) {
+		*d = DSN(s) // the supervisor reads it
+		return nil
+	}
+	u, err := ParseDSN(s)
+	if err != nil {
 		return err
+	}
+	if names := Marked(u.Host + u.Path + u.RawQuery); len(names) > 0 {
+		return fmt.Errorf("got the secret %s in a DSN's host, database or options, want it as user, as password, or as the whole DSN", names[0])
 	}
 	*d = DSN(s)
 	return nil

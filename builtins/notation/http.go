@@ -68,7 +68,7 @@ func (h *Headers) Unpack(v starlark.Value) error {
 	out := Headers{}
 	for key, value := range starlark.Entries(d) {
 		name, ok1 := key.(starlark.String)
-		text, ok2 := value.(starlark.String)
+		text, ok2 := Text(value)
 		switch {
 		case !ok1:
 			return want(key, "%s", written)
@@ -76,10 +76,10 @@ func (h *Headers) Unpack(v starlark.Value) error {
 			return want(value, "%s", written)
 		case !token(string(name)):
 			return want(name, "a header's name such as \"Accept\"")
-		case len(text) > 4000 || !safeText(string(text)):
-			return want(text, "a header's value of at most 4000 bytes without control characters")
+		case len(text) > 4000 || !safeText(text):
+			return want(value, "a header's value of at most 4000 bytes without control characters")
 		}
-		out[string(name)] = string(text)
+		out[string(name)] = text
 	}
 	*h = out
 	return nil

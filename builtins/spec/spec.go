@@ -22,6 +22,7 @@ type Experiment struct {
 	BlastRadius BlastRadius `json:"blast_radius"`
 	SteadyState SteadyState `json:"steady_state"`
 	Params      []Param     `json:"params,omitempty"`
+	Secrets     []Secret    `json:"secrets,omitempty"`
 	Metrics     *Metrics    `json:"metrics,omitempty"`
 	Prometheus  *Prometheus `json:"prometheus,omitempty"`
 	Traffic     []Traffic   `json:"traffic,omitempty"`
@@ -55,6 +56,13 @@ type Param struct {
 	Default string `json:"default"` // as Starlark prints it
 	Value   string `json:"value"`   // as Starlark prints it
 	Pos     Pos    `json:"pos"`
+}
+
+// Secret is a value that only the supervisor knows. Where it is to be sent, its
+// mark stands (package notation).
+type Secret struct {
+	Name string `json:"name"`
+	Pos  Pos    `json:"pos"`
 }
 
 // Metrics declares the default source: exposition endpoints scraped into memory.

@@ -19,6 +19,7 @@ type Journal struct {
 	began time.Time
 	file  *os.File
 	each  func(Event)
+	hide  func(data any) any
 
 	mu     sync.Mutex
 	events []Event // everything, for the fold at the end
@@ -46,10 +47,17 @@ func Create(path string, began time.Time, each func(Event)) (*Journal, error) {
 	return j, nil
 }
 
+// Hide has all that is recorded from now on go through f first, which gives back
+// a value of the same type. It is called before the first Record.
+func (j *Journal) Hide(f func(data any) any) { j.hide = f }
+
 // Record adds an event that happened now. data is one of the structs in Kinds.
 func (j *Journal) Record(data any) {
 	now := time.Now()
 	kind, data := kindOf(data)
+	if j.hide != nil {
+		data = j.hide(data)
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {

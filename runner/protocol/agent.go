@@ -248,6 +248,7 @@ type Rollback struct {
 	Args    json.RawMessage   `json:"args"`
 	Sources map[string]string `json:"sources"` // module name → source
 	Params  map[string]string `json:"params,omitempty"`
+	Secrets map[string]string `json:"secrets,omitempty"` // where their values are, as --secret says
 	Seed    uint64            `json:"seed"`
 }
 

@@ -30,6 +30,9 @@ func (r *run) gate(ctx context.Context) error {
 	exp, err := w.load(ctx, r.load(protocol.FullRun))
 	if err == nil {
 		r.exp = *exp
+		err = r.needSecrets()
+	}
+	if err == nil {
 		_, err = r.survey(ctx)
 	}
 	if err == nil {
@@ -175,7 +178,7 @@ func Check(ctx context.Context, opt Options) (spec.Experiment, error) {
 	if err != nil {
 		return spec.Experiment{}, err
 	}
-	return *exp, nil
+	return *exp, opt.knownSecrets(*exp)
 }
 
 // A Plan is what a run would do.
@@ -219,6 +222,9 @@ func MakePlan(ctx context.Context, opt Options) (Plan, error) {
 	defer w.end()
 	exp, err := w.load(ctx, r.load(protocol.PlanOnly))
 	if err != nil {
+		return Plan{}, err
+	}
+	if err := opt.knownSecrets(*exp); err != nil {
 		return Plan{}, err
 	}
 	r.exp = *exp

@@ -39,6 +39,13 @@ func (r *run) askHTTP(ctx context.Context, in protocol.HTTP) (protocol.HTTPReply
 		return protocol.HTTPReply{}, protocol.Errorf(protocol.CodeRefused,
 			"http: %s is no declared place; want the host of a traffic, probe, metrics or prometheus declaration, or a target of the blast radius", u.Host)
 	}
+	s := r.secrets.Load()
+	if in.Headers, err = s.headers(in.Headers); err != nil {
+		return protocol.HTTPReply{}, err
+	}
+	if in.Body, err = s.body(in.Body); err != nil {
+		return protocol.HTTPReply{}, err
+	}
 	began := time.Now()
 	reply, err := r.send(ctx, u, in)
 	reply.Seconds = time.Since(began).Seconds()

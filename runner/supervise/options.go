@@ -21,6 +21,7 @@ type Options struct {
 	Root      string                                 // workspace root; empty: found
 	Libs      map[string]string                      // --lib
 	Params    map[string]string                      // --set
+	Secrets   map[string]string                      // --secret: "@FILE", absolute, or "env:VARIABLE"; else RUNNER_SECRET_NAME
 	Seed      uint64
 	Project   string
 	Allow     []string

@@ -51,6 +51,9 @@ func (r *run) fetch(ctx context.Context, endpoint string) (string, []byte, error
 	if err != nil {
 		r.places.Delete(endpoint) // it may have been re-created meanwhile
 	}
+	if s := r.secrets.Load(); s != nil { // every sample is kept
+		body, err = []byte(s.text(string(body))), s.err(err)
+	}
 	return contentType, body, err
 }
 

@@ -23,6 +23,7 @@ const (
 // counts from the asking on: whether an answer that does not come would have
 // been yes, the agent says when the rollback is to begin.
 func (r *run) register(ctx context.Context, in protocol.Rollback) error {
+	in.Secrets = r.opt.Secrets // where the values are, for whoever runs it when this process is gone
 	r.mu.Lock()
 	r.rollbacks = append(r.rollbacks, in)
 	r.mu.Unlock()
@@ -142,6 +143,7 @@ func (r *run) rollDead(dead protocol.Abandoned) (done []journal.Rollback, err er
 		return nil, nil
 	}
 	old := &run{opt: r.opt, agent: r.agent, exp: declaredBy(dead)}
+	old.inheritSecrets(dead)
 	defer func() {
 		if old.worker != nil {
 			old.worker.end()

@@ -40,6 +40,13 @@ func (s *sources) prepare(interval time.Duration, config *sli.Config) error {
 		if err != nil {
 			return err
 		}
+		secrets := s.r.secrets.Load()
+		if t.Headers, err = secrets.headers(t.Headers); err != nil {
+			return err
+		}
+		if t.Body, err = secrets.body(t.Body); err != nil {
+			return err
+		}
 		sender, err := sli.NewTraffic(t, o)
 		if err != nil {
 			return err
@@ -78,7 +85,7 @@ func (s *sources) options(name string, interval time.Duration) (sli.TrafficOptio
 		}
 	}
 	return sli.TrafficOptions{
-		URL: s.urls[name], Store: s.store, CSV: file, Interval: interval, Bounds: bounds, Now: s.r.now,
+		URL: s.urls[name], Store: s.store, CSV: maskedWriter{file, s.r.secrets.Load()}, Interval: interval, Bounds: bounds, Now: s.r.now,
 		Event: func(msg string) { s.r.journal.Record(journal.Note{Text: msg}) },
 	}, nil
 }

@@ -24,7 +24,16 @@ type server struct{ r *run }
 
 func (s server) Event(string, json.RawMessage) {} // a worker has none
 
+// Handle takes secrets out of what it answers; a script's own source has none.
 func (s server) Handle(ctx context.Context, call string, body json.RawMessage) (any, error) {
+	out, err := s.answer(ctx, call, body)
+	if secrets := s.r.secrets.Load(); call != protocol.CallSource {
+		return secrets.hide(out, secrets.answer), secrets.err(err)
+	}
+	return out, err
+}
+
+func (s server) answer(ctx context.Context, call string, body json.RawMessage) (any, error) {
 	r := s.r
 	switch call {
 	case protocol.CallSource:

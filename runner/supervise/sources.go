@@ -86,7 +86,12 @@ func (s *sources) start() error {
 		interval = exp.Metrics.Interval
 		config.Interval = interval
 	case exp.Prometheus != nil:
-		server, err := sli.NewPrometheusServer(*exp.Prometheus)
+		declared := *exp.Prometheus
+		var err error
+		if declared.Headers, err = s.r.secrets.Load().headers(declared.Headers); err != nil {
+			return err
+		}
+		server, err := sli.NewPrometheusServer(declared)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,10 @@ func (r *run) sql(ctx context.Context, in protocol.SQL) (protocol.SQLReply, erro
 
 // askSQL is a look that nobody reads of.
 func (r *run) askSQL(ctx context.Context, in protocol.SQL) (protocol.SQLReply, error) {
+	var err error
+	if in.DSN, err = r.secrets.Load().dsn(in.DSN); err != nil {
+		return protocol.SQLReply{}, err
+	}
 	u, err := notation.ParseDSN(in.DSN)
 	if err != nil {
 		return protocol.SQLReply{}, protocol.Errorf(protocol.CodeBad, "sql: dsn: %v", err)

@@ -48,6 +48,7 @@ type run struct {
 	watch   *watcher
 	audit   *auditor
 	sources *sources
+	secrets atomic.Pointer[secrets]
 
 	ctx    context.Context // ends when the method must end: finish was called
 	cancel context.CancelCauseFunc
@@ -107,7 +108,7 @@ func Run(ctx context.Context, opt Options) (report.Result, error) {
 	}
 
 	if err := r.gate(ctx); err != nil {
-		return report.Result{}, err
+		return report.Result{}, r.secrets.Load().refusal(err)
 	}
 	defer func() { r.worker.end() }() // of the last: a rollback may have had a fresh one
 	if err := r.openJournal(); err != nil {
@@ -189,6 +190,7 @@ func (r *run) openJournal() error {
 	if err != nil {
 		return err
 	}
+	j.Hide(func(data any) any { s := r.secrets.Load(); return s.hide(data, s.text) })
 	r.journal = j
 	r.live.Store(true)
 	host, _ := os.Hostname()
