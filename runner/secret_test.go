@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -194,5 +195,37 @@ func TestSecrets(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("the runner has not said %q", want)
 		}
+	}
+}
+
+// The rollback of a dead run finds its secrets again where its command line
+// said that they are: the ledger has the place, and not the value.
+func TestSecretsOfADeadRun(t *testing.T) {
+	l := newLab(t)
+	server := &echo{got: map[string][]string{}}
+	at := httptest.NewServer(server)
+	defer at.Close()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(keepers["pg_password"]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token := []string{"RUNNER_SECRET_TOKEN=" + keepers["token"]}
+	p := l.startEnv(token, "--secret", "pg_password=@"+file, l.secretScript(at.URL))
+	p.says("checkpoint")
+	l.signal("supervisor", syscall.SIGKILL)
+	<-p.ended
+	l.gone()
+	if got := server.last("/back"); got != "" {
+		t.Fatalf("the rollback has run already, with %q", got)
+	}
+	l.noLeak(l.state())
+	p = l.startEnv(token, "recover")
+	p.exits(0)
+	if got, want := server.last("/back"), keepers["token"]+"|x"+keepers["pg_password"]; got != want {
+		t.Errorf("the server got %q, want %q", got, want)
+	}
+	l.noLeak(l.dir)
+	if found := leaks([]byte(p.out.String())); len(found) > 0 {
+		t.Errorf("the terminal has %q", found)
 	}
 }
