@@ -95,24 +95,30 @@ func (w *watcher) sampled(time.Time) {
 func (w *watcher) loop() {
 	defer close(w.done)
 	last := w.r.now()
+	looked := last
 	timer := time.NewTimer(w.interval)
 	defer timer.Stop()
 	for {
+		poked := false
 		select {
 		case <-w.poke:
+			poked = true
 		case <-timer.C:
 		case <-w.quit:
 			return
 		}
 		now := w.r.now()
-		if now.Sub(last) > answerLimit {
+		wait := w.interval + w.interval/4 // samples lead; the timer follows where none come
+		switch {
+		case now.Sub(last) > answerLimit:
 			w.forget() // this process stood still: what it did not see is no blindness of a source
-		} else {
+		case poked || now.Sub(looked) >= wait:
 			w.look(now)
+			looked = now
 		}
 		w.heart(now, now.Sub(last))
 		last = now
-		timer.Reset(w.interval + w.interval/4) // samples lead; the timer follows where none come
+		timer.Reset(min(wait, tickDefault+tickDefault/4)) // the heart beats on where samples are rare
 	}
 }
 
