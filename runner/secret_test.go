@@ -107,6 +107,7 @@ token = secret("token")
 hypothesis("secrets stay where they belong, such as " + "this")
 blast_radius(targets = [%[2]q], duration = "30s")
 steady_state(baseline = "500ms", within = "15s")
+prometheus("%[1]s", headers = {"Authorization": token})
 load_ = traffic("%[1]s/load", arrivals = "20/s", method = "POST", headers = {"Authorization": "Bearer %%s" %% token}, body = {"password": password})
 availability = slo("availability", load_.success, min = 0.9, recovers_within = "15s")
 abort_if(availability, below = 0.5, lasting = "400ms")
@@ -123,6 +124,7 @@ def method():
     note("again: " + r.json(like = {"p": [""]})["p"][0])
     http("%[1]s/twice", method = "POST", body = r.body)
     print(sql("postgres://shop:" + password + "@%[2]s:9/x", "SELECT 1").error)
+    promql("up")
     pause(%[2]q, duration = "500ms")
     note("checkpoint")
     observe("4s")
@@ -183,6 +185,9 @@ func TestSecrets(t *testing.T) {
 		if got := server.last(path); got != want {
 			t.Errorf("%s: the server got %q, want %q", path, got, want)
 		}
+	}
+	if got := server.last("/api/v1/query"); !strings.HasPrefix(got, keepers["token"]+"|") {
+		t.Errorf("the server of prometheus() got %q", got)
 	}
 	if n := l.noLeak(l.dir); n < 6 { // journal, result, metrics, requests, source, log
 		t.Errorf("looked at %d files", n)

@@ -2,12 +2,17 @@ package supervise
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"chaosrunner/builtins/notation"
+	"chaosrunner/builtins/spec"
 	"chaosrunner/runner/protocol"
 )
 
@@ -68,6 +73,25 @@ func TestSecretIsHidden(t *testing.T) {
 	var refused *Refusal
 	if !errors.As(err, &refused) || refused.Errors[0].Message != "got ((masked.odd))" || refused.Errors[0].Pos != "x.star:1:1" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A service may show a secret in its own metrics, and requests' errors may.
+func TestSecretIsInNoSample(t *testing.T) {
+	at := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "up{dsn=\""+inJSON(odd)+"\"} 1\n")
+	}))
+	defer at.Close()
+	r := &run{exp: spec.Experiment{Metrics: &spec.Metrics{Timeout: time.Second}}}
+	r.secrets.Store(oddSecrets(t))
+	_, body, err := r.fetch(t.Context(), at.URL+"/metrics")
+	if err != nil || string(body) != "up{dsn=\"((masked.odd))\"} 1\n" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	var file strings.Builder
+	line := "1,2,3,0,false," + odd + "\n"
+	if n, err := (maskedWriter{&file, r.secrets.Load()}).Write([]byte(line)); n != len(line) || err != nil || file.String() != "1,2,3,0,false,((masked.odd))\n" {
+		t.Errorf("got %q, %d, %v", file.String(), n, err)
 	}
 }
 
