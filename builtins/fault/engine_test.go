@@ -259,7 +259,18 @@ func TestGenerations(t *testing.T) {
 			k.Do("pause", func(ctx context.Context) error { return engine.ContainerPause(ctx, k.ID) })
 		}, settled, "somebody else", false},
 		"paused, unpaused by hand": {"pause", `{}`, func(_ *testing.T, k *enginetest.Container) {
-			k.Do("unpause", func(ctx context.Context) error { return engine.ContainerUnpause(ctx, k.ID) })
+			k.Do("unpause", func(ctx context.Context) error {
+				// The engine may not have been told by its own runtime yet that the pause is in.
+				err := engine.ContainerUnpause(ctx, k.ID)
+				for err != nil && ctx.Err() == nil && k.Inspect().State.Paused {
+					time.Sleep(20 * time.Millisecond)
+					err = engine.ContainerUnpause(ctx, k.ID)
+				}
+				if !k.Inspect().State.Paused {
+					return nil
+				}
+				return err
+			})
 		}, settled, "", true},
 		"killed, started and paused by hand": {"kill", `{"stays_down":true}`, func(_ *testing.T, k *enginetest.Container) {
 			k.Start()

@@ -46,9 +46,13 @@ func (s *site) check(t *trial) error {
 	s.mu.Unlock()
 	// A rollback whose supervisor was lost before it had told of its end runs
 	// again, as does one that has lost its worker. The loss of an agent does not
-	// make it run twice.
-	again := false
-	for _, w := range []who{supervisor, worker} {
+	// make it run twice in a run, which starts another; a recover has one, and
+	// fails with it: what it had run and not put on record is the next one's.
+	again, cut := false, []who{supervisor, worker}
+	if t.stage == "recover" {
+		cut = append(cut, agent)
+	}
+	for _, w := range cut {
 		h, struck := t.blow[w]
 		again = again || struck && h != starve
 	}
