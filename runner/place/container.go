@@ -244,7 +244,14 @@ func (a *Attached) poll() {
 	}
 }
 
-func (a *Attached) Read(p []byte) (int, error)  { return a.out.Read(p) }
+func (a *Attached) Read(p []byte) (int, error) {
+	n, err := a.out.Read(p)
+	if errors.Is(err, io.ErrClosedPipe) { // by watch, once all was said: an end like any other
+		err = io.EOF
+	}
+	return n, err
+}
+
 func (a *Attached) Write(p []byte) (int, error) { return a.conn.Conn.Write(p) }
 
 // Close ends its stdin; its stdout can still be read.
