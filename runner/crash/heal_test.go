@@ -53,8 +53,11 @@ func (t *trial) remedied() error {
 		t.cont()
 		return t.once([]int{0}, "recover")
 	case "recover":
-		if err := t.once([]int{0}, "recover"); err != nil || !asleep {
+		if err := t.once([]int{0}, "recover"); err != nil {
 			return err
+		}
+		if !asleep { // the supervisor, before its blow, may have started an agent that is undoing still
+			return t.wait("the undo of another agent", func() bool { return t.place.idle(false) })
 		}
 	case "run":
 		if err := t.next(asleep); err != nil || !asleep {
