@@ -19,9 +19,9 @@ import (
 	"chaosrunner/runner/agent/enginetest"
 )
 
-// modest is how many trials run unless CRASH_TRIALS says otherwise: with the
-// random instants among them, each step is met three times.
-const modest = 200
+// modest is how many trials run unless CRASH_TRIALS says otherwise. They are the
+// same ones every time and meet two steps in three; 200 meet each three times.
+const modest = 56
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
 
@@ -57,7 +57,12 @@ func TestSweep(t *testing.T) {
 	engine := enginetest.Client(t)
 	sweepOld(t, engine)
 	kinds, lacks := possible()
-	seed, n := number(t, "CRASH_SEED", rand.Uint64N(1e6)), number(t, "CRASH_TRIALS", modest)
+	// make test has the same trials every time, make crash others.
+	usual := uint64(2026)
+	if os.Getenv("CRASH_TRIALS") != "" {
+		usual = rand.Uint64N(1e6)
+	}
+	seed, n := number(t, "CRASH_SEED", usual), number(t, "CRASH_TRIALS", modest)
 	s := &sweep{t: t, engine: engine, runner: build(t), began: time.Now(), slots: number(t, "CRASH_PARALLEL", 8)}
 	s.modest = os.Getenv("CRASH_TRIALS") == ""
 	var plans []plan
