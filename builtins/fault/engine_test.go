@@ -260,7 +260,7 @@ func TestGenerations(t *testing.T) {
 		}, settled, "somebody else", false},
 		"paused, unpaused by hand": {"pause", `{}`, func(_ *testing.T, k *enginetest.Container) {
 			k.Do("unpause", func(ctx context.Context) error {
-				// The engine may not have been told by its own runtime yet that the pause is in.
+				// Seen once: the engine says paused, its runtime "cannot resume a running process"; why is not known.
 				err := engine.ContainerUnpause(ctx, k.ID)
 				for err != nil && ctx.Err() == nil && k.Inspect().State.Paused {
 					time.Sleep(20 * time.Millisecond)

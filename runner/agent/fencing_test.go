@@ -106,8 +106,8 @@ func TestApplyRacesWithUndoAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := <-applied
-		// The engine learns of a pause and its end from events too, and may say
-		// "paused" once more until the second is in. A real one stays.
+		// The engine was once seen to say "paused" here for a moment, perhaps from
+		// an event that came late; why is not known. An injection would stay.
 		for until := time.Now().Add(30 * time.Second); paused(k.Inspect()); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(until) {
 				t.Fatalf("round %d: paused after the undo of everything; the apply said %v", i, err)
